@@ -1,0 +1,7 @@
+"""Environments: GrowthEnv, real hosts that a controller may grow; RecallEnv, the memory-necessary positive control."""
+
+from ..seeds import LifecycleConfig
+from .config import GrowthConfig, TrainingConfig
+from .growth import GrowthEnv
+
+__all__ = ["GrowthConfig", "GrowthEnv", "LifecycleConfig", "TrainingConfig"]

@@ -1,0 +1,122 @@
+"""The configuration of GrowthEnv: task, hosts, their training, lifecycle, observation and reward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..data import TASKS, SplitSizes
+from ..errors import ConfigError
+from ..hosts.family import FAMILIES
+from ..seeds import LifecycleConfig
+from .observations import feature_set
+from .rewards import RewardConfig, reward_parts
+
+DEFAULT_BLUEPRINTS = ("norm", "attention", "depthwise", "conv_light", "conv_heavy", "wide", "lossy")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How hosts and seeds train.
+
+    Attributes:
+        images_per_step: Training images per host and env step (one host epoch).
+        batch_size: Minibatch size per host.
+        lr: Learning rate of host and seeds (SGD).
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD.
+        decay_from: First step at which the learning rate falls, linearly towards the episode's end; the episode's
+            length or more keeps it constant.
+        lr_floor: Share of the learning rate that remains at least.
+    """
+
+    images_per_step: int = 512
+    batch_size: int = 32
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    decay_from: int = 10
+    lr_floor: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 2 or self.images_per_step % self.batch_size:
+            raise ConfigError(
+                f"batch_size must be at least 2 and divide images_per_step: "
+                f"{self.batch_size} and {self.images_per_step} do not fit"
+            )
+        if self.lr <= 0:
+            raise ConfigError(f"lr must be positive, got {self.lr}")
+
+
+@dataclass(frozen=True)
+class GrowthConfig:
+    """What GrowthEnv simulates.
+
+    Attributes:
+        task: Image task; "digits" is embedded.
+        image_size: Edge of the images in pixels (digits: 16 in colour, or 8 in grey, which is four times cheaper).
+        family: "mixed" draws a hidden deficit for each episode, "single" keeps one healthy host.
+        episode_steps: Env steps (host epochs) per episode.
+        channels: Width of each host block.
+        sites: Blocks behind which seeds may grow.
+        blueprints: Catalogue of seed architectures, by name.
+        splits: Images per split of an episode.
+        training: How hosts and seeds train.
+        lifecycle: Timers of a seed's life.
+        observation: "minimal", "snapshot" or "summary".
+        reward: "gain", "sparse" or "contribution".
+        rewards: Scale and prices of the reward.
+        engine: How hosts are computed in lockstep: "auto", "grouped" or "looped".
+        precision: "fp32", or "bf16" autocast.
+    """
+
+    task: str = "digits"
+    image_size: int = 16
+    family: str = "mixed"
+    episode_steps: int = 25
+    channels: tuple[int, ...] = (8, 16, 32)
+    sites: tuple[int, ...] = (0, 1, 2)
+    blueprints: tuple[str, ...] = DEFAULT_BLUEPRINTS
+    splits: SplitSizes = field(default_factory=SplitSizes)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    lifecycle: LifecycleConfig = field(default_factory=LifecycleConfig)
+    observation: str = "snapshot"
+    reward: str = "gain"
+    rewards: RewardConfig = field(default_factory=RewardConfig)
+    engine: str = "auto"
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ConfigError(f"task must be one of {sorted(TASKS)}, got {self.task!r}")
+        if self.family not in FAMILIES:
+            raise ConfigError(f"family must be one of {sorted(FAMILIES)}, got {self.family!r}")
+        feature_set(self.observation)
+        reward_parts(self.reward)
+        if self.episode_steps < self.lifecycle.life_steps:
+            raise ConfigError(
+                f"episode_steps must hold one seed life of {self.lifecycle.life_steps} steps, got {self.episode_steps}"
+            )
+        if not self.sites or any(not 0 <= site < len(self.channels) for site in self.sites):
+            raise ConfigError(f"sites must be block numbers 0..{len(self.channels) - 1}, got {self.sites}")
+        if list(self.sites) != sorted(set(self.sites)):
+            raise ConfigError(f"sites must be distinct and ascending, got {self.sites}")
+        if not self.blueprints or len(set(self.blueprints)) != len(self.blueprints):
+            raise ConfigError(f"blueprints must be distinct and at least one, got {self.blueprints}")
+        if min(self.splits.train, self.splits.val, self.splits.test) < 1:
+            raise ConfigError(f"every split needs at least one image, got {self.splits}")
+
+    @classmethod
+    def spec(cls) -> GrowthConfig:
+        """Return the design spec's own setting, on the embedded images.
+
+        32-64-128 channels, one site after block 2, the five reference blueprints, the spec era's lifecycle, constant
+        learning rate 0.01, batches of 128. `FlatAction` makes its actions the spec's eight.
+        """
+        return cls(
+            family="single",
+            channels=(32, 64, 128),
+            sites=(1,),
+            blueprints=DEFAULT_BLUEPRINTS[:5],
+            training=TrainingConfig(batch_size=128, lr=0.01, decay_from=25),
+            lifecycle=LifecycleConfig.spec(),
+        )

@@ -1,0 +1,147 @@
+"""GrowthEnv: E real neural networks training on real images in lockstep, which a controller may grow.
+
+The TorchRL face of the world: specs, reset, step, legal random actions, state. What happens in a step is in `world.py`,
+what it is worth in `rewards.py`, what is seen of it in `observations.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+from torchrl.envs import EnvBase
+
+from .. import keys
+from ..errors import ConfigError
+from ..seeding import generator
+from . import specs
+from .actions import HEADS, joint_actions
+from .config import GrowthConfig
+from .observations import Scene, feature_bounds, feature_names, feature_set, observe
+from .readings import Readings
+from .rewards import pay, reward_parts
+from .world import World
+
+
+class GrowthEnv(EnvBase):
+    """A natively batched environment of `n_envs` hosts; `envs/specs.py` lists what it shows, takes and returns.
+
+    Host e's k-th episode is a function of (seed, e, k) and its own actions alone.
+
+    Args:
+        config: What to simulate.
+        n_envs: Hosts trained in lockstep, E.
+        seed: Root of every random stream.
+        device: Where hosts and images live.
+
+    Attributes:
+        feature_names: Name of every observation column.
+        joint_actions: Every action that can ever be legal, int64 [A, 3]: the table `FlatAction` takes.
+        world: Hosts, seeds and episodes behind the environment.
+
+    Raises:
+        ConfigError: the configuration cannot work.
+        IllegalActionError: `step` received an action that the mask forbids.
+    """
+
+    head_names = HEADS
+
+    def __init__(
+        self, config: GrowthConfig, n_envs: int = 16, seed: int = 0, device: str | torch.device = "cpu"
+    ) -> None:
+        if n_envs < 1:
+            raise ConfigError(f"n_envs must be at least 1, got {n_envs}")
+        super().__init__(device=torch.device(device), batch_size=torch.Size([n_envs]))
+        self.config, self.n_envs = config, n_envs
+        self.world = World(config, n_envs, seed, torch.device(device))
+        self._features = feature_set(config.observation)
+        n_sites, n_blueprints = len(config.sites), len(config.blueprints)
+        self.feature_names = feature_names(self._features, n_sites, config.blueprints)
+        self.joint_actions = joint_actions(n_sites, n_blueprints)
+        self._action_rng = generator(seed, "random actions")
+
+        low, high = feature_bounds(self._features, n_sites, config.blueprints)
+        self.observation_spec = specs.observation_spec(
+            low, high, n_envs, (n_sites, n_blueprints), reward_parts(config.reward)
+        ).to(self.device)
+        self.action_spec = specs.action_spec(n_envs, n_sites, n_blueprints).to(self.device)
+        self.reward_spec = specs.reward_spec(n_envs).to(self.device)
+        self.done_spec = specs.done_spec(n_envs).to(self.device)
+
+    def _set_seed(self, seed: int | None) -> None:
+        """Seed the coming episodes; the present ones go on undisturbed."""
+        if seed is not None:
+            self.world.episodes.restart(seed)
+            self._action_rng = generator(seed, "random actions")
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase:
+        rows = torch.ones(self.n_envs, dtype=torch.bool)
+        if tensordict is not None and "_reset" in tensordict.keys():
+            rows = tensordict["_reset"].reshape(self.n_envs).cpu()
+        if rows.any():
+            self.world.begin(rows)
+        nowhere = torch.zeros(self.n_envs, dtype=torch.bool)
+        unpaid = {part: torch.zeros(self.n_envs) for part in reward_parts(self.config.reward)}
+        return self._show(self.world.readings, nowhere, unpaid).update(self._end_flags(nowhere))
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
+        outcome = self.world.step(tensordict[keys.ACTION].cpu())
+        parts = pay(self.config.reward, outcome, self.config.rewards)
+        shown = self._show(outcome.before, outcome.fault, parts)
+        shown[keys.REWARD] = torch.stack(list(parts.values())).sum(0)[:, None].to(self.device)
+        return shown.update(self._end_flags(outcome.ended | outcome.fault))
+
+    def rand_action(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
+        """Write a random legal action: uniform over the legal ops, then over what is legal under the op."""
+        if tensordict is None:
+            tensordict = TensorDict({}, batch_size=self.batch_size, device=self.device)
+        weights = self.world.mask.float()
+        weights /= weights.sum((2, 3), keepdim=True).clamp(min=1.0)
+        flat = torch.multinomial(weights.flatten(1), 1, generator=self._action_rng).squeeze(-1)
+        tensordict[keys.ACTION] = torch.stack(torch.unravel_index(flat, weights.shape[1:]), dim=-1).to(self.device)
+        return tensordict
+
+    def _show(self, before: Readings, fault: Tensor, parts: dict[str, Tensor]) -> TensorDictBase:
+        """Return everything of this step but reward and end flags."""
+        world, now = self.world, self.world.readings
+        scene = Scene(
+            now, before, world.history, self.config.episode_steps, world.fleet.host_parameters, self.config.blueprints
+        )
+        deficits = [float(world.episodes.deficit_number(host)) for host in range(self.n_envs)]
+        info = {
+            "val_accuracy": now.val_accuracy.nan_to_num(),
+            "train_accuracy": now.train_accuracy.nan_to_num(),
+            "final_accuracy": world.final_accuracy,
+            "added_parameters": now.added_parameters,
+            **world.counts,
+            "deficit": torch.tensor(deficits),
+            "diverged": fault.float(),
+            "episode_seed": world.episodes.seed,
+        }
+        sites = {"stage": now.stage, "blueprint": now.blueprint, "alpha": now.alpha}
+        shown = TensorDict(
+            {
+                keys.OBSERVATION: observe(self._features, scene),
+                keys.ACTION_MASK: world.mask,
+                keys.REWARD_PARTS: {name: value.float()[:, None] for name, value in parts.items()},
+                keys.INFO: {name: value.clone()[:, None] for name, value in info.items()}
+                | {name: value.clone() for name, value in sites.items()},
+            },
+            batch_size=self.batch_size,
+        )
+        return shown.to(self.device)
+
+    def _end_flags(self, ended: Tensor) -> dict[str, Tensor]:
+        ended = ended[:, None].to(self.device)
+        return {keys.DONE: ended, keys.TERMINATED: ended.clone(), keys.TRUNCATED: torch.zeros_like(ended)}
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # not only tensors
+        """Return the whole live state, random streams included."""
+        return {"world": self.world.state_dict(), "action_rng": self._action_rng.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]  # as above
+        """Restore what `state_dict` returned; the next step gives the numbers it would have given."""
+        self.world.load_state_dict(state_dict["world"])
+        self._action_rng.set_state(state_dict["action_rng"])

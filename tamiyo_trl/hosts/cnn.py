@@ -1,0 +1,150 @@
+"""The host: a small convolutional network with a site for a seed after every block, as rows that run together.
+
+block = conv 3x3 (no bias) -> downsample -> batch norm -> ReLU, then the site; after the last site a global mean and a linear layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import ConfigError
+from ..seeding import generator
+from ..seeds.rows import Named, Rows, Shapes, batch_norm, conv, join_row, size_of, uniform
+
+DOWNSAMPLES = ("pool", "stride", "none")
+
+
+@dataclass(frozen=True)
+class HostConfig:
+    """Form of a host.
+
+    Attributes:
+        channels: output channels of each block; one site per block.
+        image_size: height and width of the images.
+        in_channels: channels of the images.
+        classes: number of classes.
+        downsample: per block, `pool` (2x2 max after the convolution, before the norm: for positive gain the same function as pooling last, at a quarter
+            of the norm's work), `stride` (stride-2 convolution) or `none`.
+    """
+
+    channels: tuple[int, ...] = (8, 16, 32)
+    image_size: int = 16
+    in_channels: int = 3
+    classes: int = 10
+    downsample: tuple[str, ...] = ("pool", "pool", "pool")
+
+    def __post_init__(self) -> None:
+        if not self.channels or min(*self.channels, self.image_size, self.in_channels, self.classes) < 1:
+            raise ConfigError(f"channels, image_size, in_channels and classes must be positive: got {self}")
+        if len(self.downsample) != len(self.channels) or not set(self.downsample) <= set(DOWNSAMPLES):
+            raise ConfigError(
+                f"downsample needs one of {', '.join(DOWNSAMPLES)} per block ({len(self.channels)}): got {self.downsample}"
+            )
+        if self.sizes[-1] < 1:
+            raise ConfigError(f"image_size {self.image_size} is too small for {len(self.channels)} blocks of this kind")
+
+    @classmethod
+    def spec(cls) -> HostConfig:
+        """Return the design spec's host: 32-64-128 at 32x32, 94,762 parameters."""
+        return cls(channels=(32, 64, 128), image_size=32)
+
+    @classmethod
+    def baseline(cls) -> HostConfig:
+        """Return the spec's tiny host: 8-16-32 at 32x32, 6,418 parameters."""
+        return cls(channels=(8, 16, 32), image_size=32)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Height and width of the activation at each site."""
+        sizes, size = [], self.image_size
+        for kind in self.downsample:
+            size = {"pool": size // 2, "stride": (size + 1) // 2, "none": size}[kind]
+            sizes.append(size)
+        return tuple(sizes)
+
+    @property
+    def shapes(self) -> Shapes:
+        """Name -> shape of one host's parameters."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for b, (c_in, c_out) in enumerate(zip((self.in_channels, *self.channels), self.channels)):
+            shapes[f"conv{b}"] = (c_out, c_in, 3, 3)
+            shapes[f"norm{b}.weight"] = shapes[f"norm{b}.bias"] = (c_out,)
+        return shapes | {"head.weight": (self.classes, self.channels[-1]), "head.bias": (self.classes,)}
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of one host."""
+        return size_of(self.shapes)
+
+
+@dataclass(frozen=True)
+class HostBirth:
+    """One new host and its hidden deficits.
+
+    Attributes:
+        seed: root of the host's own random stream; decides its initial weights.
+        lr_scale: multiplies the host's learning rate; its seeds are not affected.
+        stuck_block: block (0-based) whose convolution never trains, or None.
+        alive_channels: output channels of that convolution that are not zero, or None for all.
+    """
+
+    seed: int
+    lr_scale: float = 1.0
+    stuck_block: int | None = None
+    alive_channels: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.alive_channels is not None and self.stuck_block is None:
+            raise ConfigError(f"alive_channels needs a stuck_block: got alive_channels={self.alive_channels}")
+
+
+def host_row(config: HostConfig, birth: HostBirth) -> Rows:
+    """Return the single row of a new host: a function of `birth` alone.
+
+    Raises:
+        ConfigError: the stuck block or its alive channels do not exist in this host.
+    """
+    rng, named = generator(birth.seed, "host"), {}
+    for name, shape in config.shapes.items():
+        if name.startswith("norm"):
+            named[name] = torch.ones(shape) if name.endswith("weight") else torch.zeros(shape)
+        else:
+            fan_in = config.channels[-1] if name.startswith("head") else shape[1] * 9
+            named[name] = uniform(shape, fan_in, rng)
+    trainable = {name: torch.ones(shape) for name, shape in config.shapes.items()}
+    if birth.stuck_block is not None:
+        if not 0 <= birth.stuck_block < len(config.channels):
+            raise ConfigError(f"stuck_block must be in 0..{len(config.channels) - 1}: got {birth.stuck_block}")
+        width, alive = config.channels[birth.stuck_block], birth.alive_channels
+        if alive is not None and not 0 <= alive <= width:
+            raise ConfigError(f"alive_channels of block {birth.stuck_block} must be in 0..{width}: got {alive}")
+        named[f"conv{birth.stuck_block}"][width if alive is None else alive :] = 0.0
+        trainable[f"conv{birth.stuck_block}"].zero_()
+    buffers = {f"norm{b}.mean": torch.zeros(c) for b, c in enumerate(config.channels)}
+    buffers |= {f"norm{b}.var": torch.ones(c) for b, c in enumerate(config.channels)}
+    return Rows.born(join_row(named, config.shapes), birth.lr_scale, join_row(trainable, config.shapes), buffers)
+
+
+def block(x: Tensor, p: Named, buffers: Named, index: int, kind: str, training: bool) -> Tensor:
+    """Return the output [B, n*O, H', W'] of block `index` of n hosts for x [B, n*C, H, W]."""
+    x = conv(x, p[f"conv{index}"], stride=2 if kind == "stride" else 1)
+    if kind == "pool":
+        x = F.max_pool2d(x, 2)
+    return batch_norm(x, p, buffers, f"norm{index}", training).relu_()
+
+
+def head(x: Tensor, p: Named) -> Tensor:
+    """Return the logits [n, B, classes] of n hosts for their last activations x [B, n*C, H, W]."""
+    n = len(p["head.bias"])
+    features = x.mean((2, 3)).view(x.shape[0], n, -1).transpose(0, 1)
+    return torch.baddbmm(p["head.bias"].unsqueeze(1), features, p["head.weight"].transpose(1, 2))
+
+
+def to_rows(images: Tensor) -> Tensor:
+    """Return images [n, B, C, H, W] as one activation [B, n*C, H, W] in channels_last."""
+    n, batch, channels, height, width = images.shape
+    return images.permute(1, 3, 4, 0, 2).reshape(batch, height, width, n * channels).permute(0, 3, 1, 2)

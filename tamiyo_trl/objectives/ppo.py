@@ -1,0 +1,238 @@
+"""PPOLearner: clipped PPO on slices of recurrent, masked rollouts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from tensordict import TensorDictBase
+
+from tamiyo_trl import keys
+from tamiyo_trl.errors import ConfigError, NonFiniteError, RatioError
+from tamiyo_trl.objectives.advantages import Estimates, estimate, standardise
+from tamiyo_trl.objectives.causes import likely_cause
+from tamiyo_trl.objectives.config import PPOConfig
+from tamiyo_trl.objectives.loss import RatioKeepingLoss, kl_estimate
+from tamiyo_trl.objectives.metrics import Averages, explained_variance, hidden_metrics
+from tamiyo_trl.objectives.refresh import renew
+from tamiyo_trl.objectives.schedules import value_at
+from tamiyo_trl.objectives.slices import Slices, as_rows
+from tamiyo_trl.objectives.value_norm import initialise, make_value_norm
+from tamiyo_trl.policies import ActorCritic
+from tamiyo_trl.seeding import generator
+
+KL_MARGIN = 1.5  # Source: OpenAI Spinning Up, PPO
+NON_FINITE_LIMIT = 3
+
+
+class PPOLearner:
+    """Improves an actor-critic from the batches it collected.
+
+    The learner owns the optimiser, the schedules and all running statistics; the networks are the actor-critic's own,
+    so a collector that shares them needs no weight transfer.
+
+    Attributes:
+        actor_critic: what is trained.
+        config: the settings.
+        frames: environment steps learned from so far.
+        updates: batches learned from so far.
+        skipped_steps: optimiser steps skipped so far because a loss or gradient was not finite.
+    """
+
+    def __init__(self, actor_critic: ActorCritic, config: PPOConfig | None = None, *, seed: int = 0) -> None:
+        """Prepare to train `actor_critic`; `seed` decides the order of the minibatches.
+
+        Raises:
+            ConfigError: an entropy weight names a head the policy does not have.
+        """
+        self.actor_critic = actor_critic
+        self.config = config if config is not None else PPOConfig()
+        self.frames = self.updates = self.skipped_steps = 0
+        self._skipped_in_a_row = 0
+        self._generator = generator(seed, "minibatches")
+        self._loss = self._make_loss()
+        self._parameters = list(self._loss.parameters())
+        self._device = self._parameters[0].device
+        self._optimiser = torch.optim.Adam(self._parameters, lr=value_at(self.config.lr, 0), eps=self.config.adam_eps)
+        self._value_norm = make_value_norm(self.config.value_norm).to(self._device)
+
+    def _make_loss(self) -> RatioKeepingLoss:
+        heads, weights = self.actor_critic.head_names, self.config.entropy_weights
+        unknown = sorted(set(weights) - set(heads))
+        if unknown:
+            raise ConfigError(f"entropy_weights names unknown heads {unknown}; the policy has {list(heads)}")
+        return RatioKeepingLoss(
+            self.actor_critic.policy,
+            self.actor_critic.value_head,
+            clip_epsilon=self.config.clip_epsilon,
+            entropy_coeff={head: weights.get(head, 1.0) for head in heads},
+            critic_coeff=self.config.value_coeff,
+            loss_critic_type="l2",
+            functional=False,
+            log_explained_variance=False,
+        )
+
+    def update(self, batch: TensorDictBase) -> dict[str, float]:
+        """Learn from `batch` [*, T], which is left as it is, and return the update's metrics.
+
+        Raises:
+            SpecError: the batch lacks an entry the update reads (hidden states, is_init, ...) or has no time dimension.
+            ConfigError: more minibatches than slices.
+            RatioError: before any step, a probability ratio was not 1; the message names the likely cause.
+            NonFiniteError: three optimiser steps in a row had a loss or gradient that was not finite.
+        """
+        self.actor_critic.check_batch(batch)
+        rows = as_rows(batch)
+        if rows.device != self._device:
+            rows = rows.to(self._device)
+        Slices.check(rows, self.config.slice_len, self.config.minibatches)
+        for group in self._optimiser.param_groups:
+            group["lr"] = value_at(self.config.lr, self.frames)
+        estimates = self._estimate(rows)
+        initialise(self._value_norm, estimates.target)
+        steps = _Steps()
+        self._run_epochs(rows, estimates, steps)
+        metrics = self._batch_metrics(rows, estimates) | steps.result()
+        self._finish(rows, estimates)
+        return metrics
+
+    def _estimate(self, rows: TensorDictBase) -> Estimates:
+        config = self.config
+        return estimate(
+            rows, self.actor_critic.critic, self._value_norm, gamma=config.gamma, gae_lambda=config.gae_lambda
+        )
+
+    def _slice(self, rows: TensorDictBase, estimates: Estimates) -> Slices:
+        """Return the slices of `rows` with normalised advantages and value targets, and nothing the loss ignores."""
+        data = rows.select(*self.actor_critic.training_keys)
+        scale = self._value_norm.scale().to(self._device)
+        data[keys.ADVANTAGE] = standardise(estimates.advantage / scale, self.config.advantage_std_floor)
+        data[keys.VALUE_TARGET] = self._value_norm.normalize(estimates.target)
+        return Slices(data, self.config.slice_len)
+
+    def _run_epochs(self, rows: TensorDictBase, estimates: Estimates, steps: _Steps) -> None:
+        config, actor_critic = self.config, self.actor_critic
+        slices = self._slice(rows, estimates)
+        for epoch in range(config.epochs):
+            if epoch > 0 and config.refresh == "epoch":
+                rows = renew(rows, actor_critic.policy, actor_critic.state_keys, config.slice_len)
+                slices = self._slice(rows, self._estimate(rows))
+            steps.begin_epoch()
+            for parts in slices.minibatches(config.minibatches, self._generator):
+                if not self._step(parts, steps):
+                    return
+
+    def _step(self, parts: list[TensorDictBase], steps: _Steps) -> bool:
+        """Take one optimiser step on a minibatch; return whether the update goes on (False: the KL is too large)."""
+        total, log_ratio, values = self._evaluate(parts)
+        if steps.taken == 0:
+            self._check_ratio(log_ratio, parts, steps)
+        kl = float(kl_estimate(log_ratio))
+        steps.kl_seen(kl)
+        if kl > KL_MARGIN * self.config.target_kl:
+            steps.stopped = True
+            return False
+        self._optimiser.zero_grad()
+        total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm)
+        if not math.isfinite(float(total.detach() + norm)):
+            self._skip(parts)
+            steps.skipped += 1
+            return True
+        self._optimiser.step()
+        self._skipped_in_a_row = 0
+        steps.take(values | {"ppo/grad_norm": norm})
+        return True
+
+    def _evaluate(self, parts: list[TensorDictBase]) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        """Return loss, log-ratios [n] and detached metrics of a minibatch: means over its steps, whatever the parts."""
+        frames = sum(part.numel() for part in parts)
+        entropy_coeff = value_at(self.config.entropy_coeff, self.frames)
+        total, log_ratios, averages = torch.zeros((), device=self._device), [], Averages()
+        for part in parts:
+            out = self._loss(part)
+            entropy_loss = entropy_coeff * out["loss_entropy"]
+            share = part.numel() / frames
+            total = total + share * (out["loss_objective"] + out["loss_critic"] + entropy_loss)
+            log_ratios.append(self._loss.log_ratio.reshape(-1))
+            values = {
+                "loss/policy": out["loss_objective"],
+                "loss/value": out["loss_critic"],
+                "loss/entropy": entropy_loss,
+                "ppo/clip_fraction": out["clip_fraction"],
+                "entropy/joint": out["entropy"],
+            }
+            for head, entropy in out["composite_entropy"].items():
+                values[f"entropy/{head}"] = entropy.mean()
+            averages.add(values, share)
+        return total, torch.cat(log_ratios), averages.means()
+
+    def _check_ratio(self, log_ratio: torch.Tensor, parts: list[TensorDictBase], steps: _Steps) -> None:
+        """Record the ratio before any step, and raise RatioError where it is not 1; NaN is left to the finite check."""
+        error = float(torch.expm1(log_ratio).abs().max())
+        steps.max_ratio_first, steps.ratio_error_first = float(log_ratio.exp().max()), error
+        if error > self.config.ratio_tolerance:
+            raise RatioError(
+                f"before any optimiser step the probability ratio differs from 1 by {error:.3g}, allowed is "
+                f"{self.config.ratio_tolerance:g}; likely cause: {likely_cause(self.actor_critic, parts)}"
+            )
+
+    def _skip(self, parts: list[TensorDictBase]) -> None:
+        self._optimiser.zero_grad()
+        self.skipped_steps += 1
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row >= NON_FINITE_LIMIT:
+            raise NonFiniteError(
+                f"loss or gradient was not finite in {NON_FINITE_LIMIT} steps in a row; "
+                f"not finite in the batch: {_non_finite_entries(parts)}"
+            )
+
+    def _batch_metrics(self, rows: TensorDictBase, estimates: Estimates) -> dict[str, float]:
+        averages = Averages()
+        averages.add(hidden_metrics(rows, self.actor_critic.state_keys))
+        averages.add(
+            {
+                "value/explained_variance": explained_variance(estimates.value, estimates.target),
+                "value/mean": estimates.value.mean(),
+                "value/target_mean": estimates.target.mean(),
+                "value/target_std": estimates.target.std(correction=0),
+                "advantage/std": estimates.advantage.std(correction=0),
+            }
+        )
+        return averages.result() | {
+            "schedule/lr": value_at(self.config.lr, self.frames),
+            "schedule/entropy_coeff": value_at(self.config.entropy_coeff, self.frames),
+        }
+
+    def _finish(self, rows: TensorDictBase, estimates: Estimates) -> None:
+        """Renew the statistics that were frozen while the batch was collected and learned from."""
+        observation = rows[self.actor_critic.observation_key].flatten(0, 1)
+        finite = observation.isfinite().flatten(1).all(-1)
+        self.actor_critic.normaliser.update(observation if finite.all() else observation[finite])
+        if self.updates > 0:
+            self._value_norm.update(estimates.target)
+        self.frames += rows.numel()
+        self.updates += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything the next update depends on, the networks included."""
+        return {
+            "actor_critic": self.actor_critic.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "value_norm": self._value_norm.state_dict(),
+            "generator": self._generator.get_state(),
+            "frames": self.frames,
+            "updates": self.updates,
+            "skipped_steps": self.skipped_steps,
+            "skipped_in_a_row": self._skipped_in_a_row,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.actor_critic.load_state_dict(state["actor_critic"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._value_norm.load_state_dict(state["value_norm"])
+        self._generator.set_state(state["generator"])
+        self.frames, self.updates = state["frames"], state["updates"]
+        self.skipped_steps, self._skipped_in_a_row = state["skipped_steps"], state["skipped_in_a_row"]

@@ -1,0 +1,37 @@
+"""Renewal of a rollout's hidden states under the current weights."""
+
+from __future__ import annotations
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import ProbabilisticTensorDictSequential
+from torchrl.modules import set_recurrent_mode
+
+from tamiyo_trl import keys
+
+
+@torch.no_grad()
+def renew(
+    rows: TensorDictBase, policy: ProbabilisticTensorDictSequential, state_keys: tuple[str, ...]
+) -> TensorDictBase:
+    """Return `rows` [R, T] with the hidden states and values the current weights of `policy` would have stored.
+
+    The policy walks the rows step by step, as at collection; actions and log-probabilities stay what they were. A row
+    starts from its stored hidden state, the one thing that no step of the rollout can renew; an episode that starts
+    inside a row starts from what its reset stored.
+    """
+    steps = []
+    for t in range(rows.shape[1]):
+        step = rows[:, t].select(*policy.in_keys)
+        if steps:
+            for key in state_keys:
+                carried = steps[-1]["next", key]
+                starts = step[keys.IS_INIT].reshape(-1, *[1] * (carried.ndim - 1))
+                step[key] = torch.where(starts, step[key], carried)
+        with set_recurrent_mode(False):
+            steps.append(policy.get_dist_params(step))
+    renewed = rows.copy()
+    renewed["next"] = rows["next"].copy()
+    for key in (keys.STATE_VALUE, *state_keys, *(("next", key) for key in state_keys)):
+        renewed[key] = torch.stack([step[key] for step in steps], dim=1)
+    return renewed

@@ -1,0 +1,78 @@
+"""Rollouts as rows, and rows as slices: the pieces of time a recurrent policy is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from tensordict import TensorDictBase
+
+from tamiyo_trl.errors import ConfigError, SpecError
+
+TIME = "time"  # what TorchRL's collectors call the time dimension
+
+
+def as_rows(batch: TensorDictBase) -> TensorDictBase:
+    """Return `batch` [*, T] as rows [R, T], R = product of *; an unbatched rollout [T] is one row.
+
+    Raises:
+        SpecError: no batch dimension, time not last, or a padded batch of whole trajectories.
+    """
+    if batch.ndim == 0 or batch.numel() == 0:
+        raise SpecError(f"a batch needs at least one step, time last ([*, T]): batch size {list(batch.batch_size)}")
+    if TIME in batch.names and batch.names[-1] != TIME:
+        raise SpecError(f"time must be the last dimension of a batch: its dimensions are {batch.names}")
+    if ("collector", "mask") in batch.keys(include_nested=True):
+        raise SpecError('padded batches ("collector", "mask") are not served: collect with split_trajs=False')
+    return batch.reshape(-1, batch.shape[-1])
+
+
+class Slices:
+    """The rows of a rollout cut into slices of `length` steps; the last slice of a row is shorter if need be.
+
+    Every step of the rollout lies in exactly one slice, and nothing is padded: slices of different lengths never share
+    a tensor. A `length` of the whole row or more gives one slice per row.
+
+    Attributes:
+        count: number of slices.
+        frames: number of steps in all slices together.
+    """
+
+    def __init__(self, rows: TensorDictBase, length: int) -> None:
+        """Cut `rows` [R, T].
+
+        Raises:
+            ConfigError: `length` is below 1.
+        """
+        if length < 1:
+            raise ConfigError(f"slice_len must be at least 1: {length}")
+        steps = rows.shape[1]
+        length = min(length, steps)
+        whole = steps // length * length
+        self._groups = [rows[:, :whole].reshape(-1, length)]
+        if whole < steps:
+            self._groups.append(rows[:, whole:].contiguous())
+        self.count = sum(len(group) for group in self._groups)
+        self.frames = rows.numel()
+
+    def take(self, ids: torch.Tensor) -> list[TensorDictBase]:
+        """Return the slices numbered `ids` (int64 [n]) as one [slices, steps] tensordict per slice length present."""
+        parts, first = [], 0
+        for group in self._groups:
+            inside = ids if len(group) == self.count else ids[(ids >= first) & (ids < first + len(group))] - first
+            if len(inside):
+                parts.append(group[inside])
+            first += len(group)
+        return parts
+
+    def minibatches(self, number: int, generator: torch.Generator) -> Iterator[list[TensorDictBase]]:
+        """Yield `number` random minibatches (see `take`) that together hold every slice once; sizes differ by one.
+
+        Raises:
+            ConfigError: more minibatches than slices.
+        """
+        if number > self.count:
+            raise ConfigError(f"minibatches must not exceed the number of slices: {number} > {self.count}")
+        order = torch.randperm(self.count, generator=generator)
+        for ids in order.tensor_split(number):
+            yield self.take(ids)

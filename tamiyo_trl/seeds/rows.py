@@ -1,0 +1,163 @@
+"""Many small networks of one form as rows of a matrix, and the layers that run all rows at once.
+
+A row is one network's whole parameter vector. Activations of n rows are one tensor [B, n*C, H, W] in channels_last, that is
+[B, H, W, n, C] in memory, so that a convolution of every row is one grouped convolution. Axes: B batch, n rows, C channels of one
+row, O output channels of one row, P parameters of one row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Shapes = Mapping[str, tuple[int, ...]]
+Named = dict[str, Tensor]
+NORM_EPS, BN_MOMENTUM = 1e-5, 0.1
+
+
+def size_of(shapes: Shapes) -> int:
+    """Return P, the number of parameters of one row."""
+    return sum(math.prod(shape) for shape in shapes.values())
+
+
+def split_rows(values: Tensor, shapes: Shapes) -> Named:
+    """Return the named parameters [n, *shape] of the rows `values` [n, P]; gradients flow back as one matrix."""
+    parts = values.split([math.prod(shape) for shape in shapes.values()], dim=1)
+    return {name: part.reshape(-1, *shape) for (name, shape), part in zip(shapes.items(), parts)}
+
+
+def join_row(named: Named, shapes: Shapes) -> Tensor:
+    """Return one row [P] made of the named parameters of one network."""
+    return torch.cat([named[name].reshape(-1) for name in shapes])
+
+
+@dataclass
+class Rows:
+    """State of n networks of one form: everything that training changes, and what scales it.
+
+    Attributes:
+        values: float32 [n, P], the parameters.
+        momentum: float32 [n, P], the optimiser's buffer.
+        lr_scale: float32 [n], multiplies the learning rate of a row.
+        trainable: float32 [n, P], 0 where a parameter never trains, else 1.
+        buffers: running statistics by name, float32 [n, C] each.
+    """
+
+    values: Tensor
+    momentum: Tensor
+    lr_scale: Tensor
+    trainable: Tensor
+    buffers: Named
+
+    @staticmethod
+    def born(values: Tensor, lr_scale: float, trainable: Tensor, buffers: Named) -> Rows:
+        """Return one new row [1, P] with no momentum."""
+        row = values.reshape(1, -1).float()
+        return Rows(
+            row.clone(),
+            torch.zeros_like(row),
+            torch.full((1,), lr_scale),
+            trainable.reshape(1, -1).float().clone(),
+            {name: b.reshape(1, -1).float().clone() for name, b in buffers.items()},
+        )
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
+
+    def tensors(self) -> Named:
+        """Return every tensor by name; buffers under `buffer.<name>`."""
+        own = {name: getattr(self, name) for name in ("values", "momentum", "lr_scale", "trainable")}
+        return own | {f"buffer.{name}": b for name, b in self.buffers.items()}
+
+    @staticmethod
+    def from_tensors(tensors: Named) -> Rows:
+        """Return the rows that `tensors()` described (no copy)."""
+        buffers = {name.removeprefix("buffer."): t for name, t in tensors.items() if name.startswith("buffer.")}
+        return Rows(**{n: t for n, t in tensors.items() if not n.startswith("buffer.")}, buffers=buffers)
+
+    def take(self, index: Tensor) -> Rows:
+        """Return a copy of the rows `index` (int64 [m]; repeats allowed)."""
+        return Rows.from_tensors({name: t.index_select(0, index) for name, t in self.tensors().items()})
+
+    def span(self, start: int, stop: int) -> Rows:
+        """Return rows start..stop-1 as views: training them trains these rows."""
+        return Rows.from_tensors({name: t[start:stop] for name, t in self.tensors().items()})
+
+    def put(self, index: int, row: Rows) -> None:
+        """Overwrite row `index` with the single row `row`."""
+        mine, new = self.tensors(), row.tensors()
+        for name, tensor in mine.items():
+            tensor[index].copy_(new[name][0])
+
+    @staticmethod
+    def stack(parts: Sequence[Rows]) -> Rows:
+        """Return the rows of all `parts`, in their order."""
+        every = [part.tensors() for part in parts]
+        return Rows.from_tensors({name: torch.cat([t[name] for t in every]) for name in every[0]})
+
+    def to(self, device: torch.device) -> Rows:
+        """Return these rows on `device`."""
+        return Rows.from_tensors({name: t.to(device) for name, t in self.tensors().items()})
+
+
+def conv(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
+    """Return the same-padded convolution of every row: x [B, n*C, H, W], weight [n, O, C, k, k] -> [B, n*O, H', W']."""
+    padding = weight.shape[-1] // 2
+    return F.conv2d(x, weight.flatten(0, 1), stride=stride, padding=padding, groups=weight.shape[0])
+
+
+def depthwise_conv(x: Tensor, weight: Tensor) -> Tensor:
+    """Return the same-padded depthwise convolution of every row: weight [n, C, 1, k, k]."""
+    n, channels = weight.shape[:2]
+    return F.conv2d(x, weight.flatten(0, 1), padding=weight.shape[-1] // 2, groups=n * channels)
+
+
+def batch_norm(x: Tensor, named: Named, buffers: Named, name: str, training: bool) -> Tensor:
+    """Return batch normalisation of every row; with `training` the running statistics [n, C] move in place."""
+    return F.batch_norm(
+        x,
+        buffers[f"{name}.mean"].view(-1),
+        buffers[f"{name}.var"].view(-1),
+        named[f"{name}.weight"].flatten(),
+        named[f"{name}.bias"].flatten(),
+        training,
+        BN_MOMENTUM,
+        NORM_EPS,
+    )
+
+
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return each row of x [B, n*C, H, W] normalised over its C, H, W per image: group norm with one group; weight, bias [n, C]."""
+    batch, _, height, width = x.shape
+    rows = x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).view(batch, -1, *weight.shape)
+    var, mean = torch.var_mean(rows, (1, 3), correction=0, keepdim=True)
+    normed = (rows - mean) * torch.rsqrt(var + NORM_EPS) * weight + bias
+    return normed.view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+def scale_rows(x: Tensor, scale: Tensor) -> Tensor:
+    """Return x [B, n*C, H, W] with row r multiplied by scale[r] (float [n])."""
+    n = scale.shape[0]
+    return x * scale.repeat_interleave(x.shape[1] // n).view(1, -1, 1, 1)
+
+
+def as_rows(x: Tensor, n: int) -> Tensor:
+    """Return the memory of x [B, n*C, H, W] (channels_last) as a view [B*H*W, n, C]."""
+    return x.permute(0, 2, 3, 1).view(-1, n, x.shape[1] // n)
+
+
+def take_rows(x: Tensor, n: int, index: Tensor) -> Tensor:
+    """Return a copy [B, m*C, H, W] of the rows `index` (int64 [m]) of x [B, n*C, H, W]."""
+    batch, _, height, width = x.shape
+    return as_rows(x, n).index_select(1, index).view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+def uniform(shape: Iterable[int], fan_in: int, generator: torch.Generator) -> Tensor:
+    """Return a draw from U(-b, b) with b = sqrt(1 / fan_in), PyTorch's default for convolutions and linear layers."""
+    bound = math.sqrt(1.0 / fan_in)
+    return (torch.rand(tuple(shape), generator=generator) * 2 - 1) * bound
