@@ -1,0 +1,10 @@
+"""TorchRL transforms of this project; they depend on torch, tensordict and torchrl alone."""
+
+if __name__ == "transforms":
+    raise ImportError("this folder is part of tamiyo_trl: import it as `tamiyo_trl.transforms`")
+
+from .flat_action import FlatAction, joint_actions
+from .hidden_state_reset import HiddenStateReset
+from .previous_action import PreviousAction
+
+__all__ = ["FlatAction", "HiddenStateReset", "PreviousAction", "joint_actions"]

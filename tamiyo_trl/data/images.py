@@ -28,7 +28,13 @@ class Corruption:
 
 @dataclass(frozen=True)
 class SplitSizes:
-    """How many images each split of an episode holds: training pool, validation (reward), test (report)."""
+    """How many images each split of an episode holds.
+
+    Attributes:
+        train: Training pool.
+        val: Validation images, which the reward is measured on; the fewer, the noisier the controller's view.
+        test: Test images, which only reports are measured on.
+    """
 
     train: int = 2048
     val: int = 256

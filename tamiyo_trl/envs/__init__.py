@@ -3,5 +3,6 @@
 from ..seeds import LifecycleConfig
 from .config import GrowthConfig, TrainingConfig
 from .growth import GrowthEnv
+from .recall import RecallEnv
 
-__all__ = ["GrowthConfig", "GrowthEnv", "LifecycleConfig", "TrainingConfig"]
+__all__ = ["GrowthConfig", "GrowthEnv", "LifecycleConfig", "RecallEnv", "TrainingConfig"]

@@ -88,7 +88,7 @@ def _log_uniform(bounds: tuple[float, float], rng: torch.Generator) -> float:
 
 
 HEALTHY = Deficit("healthy")
-HIDDEN_QUALITY = QualityRange(dead_shares=(0.0, 0.5, 0.8, 0.95), lr_scale=(0.1, 1.5))
+HIDDEN_QUALITY = QualityRange(dead_shares=(0.0, 0.0, 0.5, 0.9), lr_scale=(0.2, 1.5))
 
 # Strengths per image size: (contrast, brightness), factor on the learning rate, alive channels of blocks 2 and 3.
 _MIXED = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
+from dataclasses import dataclass, field
 
 import torch
 from tensordict import TensorDictBase
@@ -24,8 +26,12 @@ class Averages:
             self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
             self._weights[name] += weight
 
+    def means(self) -> dict[str, torch.Tensor]:
+        """Return the mean of every quantity that was added, as tensors."""
+        return {name: total / self._weights[name] for name, total in self._sums.items()}
+
     def result(self) -> dict[str, float]:
-        """Return the mean of every quantity that was added."""
+        """Return the mean of every quantity that was added, as numbers."""
         if not self._sums:
             return {}
         sums = torch.stack([value.reshape(()).to(torch.float64) for value in self._sums.values()]).tolist()
@@ -54,3 +60,48 @@ def hidden_metrics(rows: TensorDictBase, state_keys: tuple[str, ...]) -> dict[st
         "hidden/max": torch.stack([state.abs().max() for state in states]).max(),
         "hidden/saturated": (states[0].abs() > SATURATED).float().mean(),
     }
+
+
+@dataclass
+class StepLog:
+    """What happened to the optimiser steps of one update.
+
+    Attributes:
+        taken: steps taken.
+        skipped: steps skipped because a loss or gradient was not finite.
+        stopped: whether the KL limit ended the update.
+        max_ratio: largest probability ratio before any step.
+        ratio_error: largest |ratio - 1| before any step.
+    """
+
+    taken: int = 0
+    skipped: int = 0
+    stopped: bool = False
+    max_ratio: float = math.nan
+    ratio_error: float = math.nan
+    _kls: list[float] = field(default_factory=list)
+    _averages: Averages = field(default_factory=Averages)
+
+    def begin_epoch(self) -> None:
+        """Forget the divergences of the epoch before: the last epoch's are reported."""
+        self._kls.clear()
+
+    def see(self, kl: float) -> None:
+        """Record the divergence (nats) found on a minibatch before its step."""
+        self._kls.append(kl)
+
+    def take(self, values: dict[str, torch.Tensor]) -> None:
+        """Record a step that was taken, with its metrics."""
+        self.taken += 1
+        self._averages.add(values)
+
+    def result(self) -> dict[str, float]:
+        """Return the update's metrics: means over the steps taken, the divergence over the last epoch's minibatches."""
+        return self._averages.result() | {
+            "ppo/kl": sum(self._kls) / len(self._kls) if self._kls else math.nan,
+            "ppo/max_ratio_first": self.max_ratio,
+            "ppo/ratio_error_first": self.ratio_error,
+            "ppo/steps": float(self.taken),
+            "ppo/skipped_steps": float(self.skipped),
+            "ppo/stopped_early": float(self.stopped),
+        }

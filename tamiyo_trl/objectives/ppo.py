@@ -14,7 +14,7 @@ from tamiyo_trl.objectives.advantages import Estimates, estimate, standardise
 from tamiyo_trl.objectives.causes import likely_cause
 from tamiyo_trl.objectives.config import PPOConfig
 from tamiyo_trl.objectives.loss import RatioKeepingLoss, kl_estimate
-from tamiyo_trl.objectives.metrics import Averages, explained_variance, hidden_metrics
+from tamiyo_trl.objectives.metrics import Averages, StepLog, explained_variance, hidden_metrics
 from tamiyo_trl.objectives.refresh import renew
 from tamiyo_trl.objectives.schedules import value_at
 from tamiyo_trl.objectives.slices import Slices, as_rows
@@ -86,12 +86,12 @@ class PPOLearner:
         rows = as_rows(batch)
         if rows.device != self._device:
             rows = rows.to(self._device)
-        Slices.check(rows, self.config.slice_len, self.config.minibatches)
+        Slices.check(*rows.shape, self.config.slice_len, self.config.minibatches)
         for group in self._optimiser.param_groups:
             group["lr"] = value_at(self.config.lr, self.frames)
         estimates = self._estimate(rows)
         initialise(self._value_norm, estimates.target)
-        steps = _Steps()
+        steps = StepLog()
         self._run_epochs(rows, estimates, steps)
         metrics = self._batch_metrics(rows, estimates) | steps.result()
         self._finish(rows, estimates)
@@ -105,31 +105,31 @@ class PPOLearner:
 
     def _slice(self, rows: TensorDictBase, estimates: Estimates) -> Slices:
         """Return the slices of `rows` with normalised advantages and value targets, and nothing the loss ignores."""
-        data = rows.select(*self.actor_critic.training_keys)
+        data = rows.select(*self.actor_critic.training_keys).exclude(keys.STATE_VALUE)
         scale = self._value_norm.scale().to(self._device)
         data[keys.ADVANTAGE] = standardise(estimates.advantage / scale, self.config.advantage_std_floor)
         data[keys.VALUE_TARGET] = self._value_norm.normalize(estimates.target)
         return Slices(data, self.config.slice_len)
 
-    def _run_epochs(self, rows: TensorDictBase, estimates: Estimates, steps: _Steps) -> None:
+    def _run_epochs(self, rows: TensorDictBase, estimates: Estimates, steps: StepLog) -> None:
         config, actor_critic = self.config, self.actor_critic
         slices = self._slice(rows, estimates)
         for epoch in range(config.epochs):
             if epoch > 0 and config.refresh == "epoch":
-                rows = renew(rows, actor_critic.policy, actor_critic.state_keys, config.slice_len)
+                rows = renew(rows, actor_critic.policy, actor_critic.state_keys)
                 slices = self._slice(rows, self._estimate(rows))
             steps.begin_epoch()
             for parts in slices.minibatches(config.minibatches, self._generator):
                 if not self._step(parts, steps):
                     return
 
-    def _step(self, parts: list[TensorDictBase], steps: _Steps) -> bool:
+    def _step(self, parts: list[TensorDictBase], steps: StepLog) -> bool:
         """Take one optimiser step on a minibatch; return whether the update goes on (False: the KL is too large)."""
         total, log_ratio, values = self._evaluate(parts)
         if steps.taken == 0:
             self._check_ratio(log_ratio, parts, steps)
         kl = float(kl_estimate(log_ratio))
-        steps.kl_seen(kl)
+        steps.see(kl)
         if kl > KL_MARGIN * self.config.target_kl:
             steps.stopped = True
             return False
@@ -168,10 +168,10 @@ class PPOLearner:
             averages.add(values, share)
         return total, torch.cat(log_ratios), averages.means()
 
-    def _check_ratio(self, log_ratio: torch.Tensor, parts: list[TensorDictBase], steps: _Steps) -> None:
+    def _check_ratio(self, log_ratio: torch.Tensor, parts: list[TensorDictBase], steps: StepLog) -> None:
         """Record the ratio before any step, and raise RatioError where it is not 1; NaN is left to the finite check."""
         error = float(torch.expm1(log_ratio).abs().max())
-        steps.max_ratio_first, steps.ratio_error_first = float(log_ratio.exp().max()), error
+        steps.max_ratio, steps.ratio_error = float(log_ratio.exp().max()), error
         if error > self.config.ratio_tolerance:
             raise RatioError(
                 f"before any optimiser step the probability ratio differs from 1 by {error:.3g}, allowed is "
@@ -236,3 +236,14 @@ class PPOLearner:
         self._generator.set_state(state["generator"])
         self.frames, self.updates = state["frames"], state["updates"]
         self.skipped_steps, self._skipped_in_a_row = state["skipped_steps"], state["skipped_in_a_row"]
+
+
+def _non_finite_entries(parts: list[TensorDictBase]) -> str:
+    """Return the names of the entries that hold NaN or infinity, or what it means that none does."""
+    names = {
+        name if isinstance(name, str) else "/".join(name)
+        for part in parts
+        for name, value in part.items(include_nested=True, leaves_only=True)
+        if value.is_floating_point() and not value.isfinite().all()
+    }
+    return ", ".join(sorted(names)) if names else "nothing; the weights or the learning rate are to blame"

@@ -55,6 +55,20 @@ class Slices:
         self.count = sum(len(group) for group in self._groups)
         self.frames = rows.numel()
 
+    @staticmethod
+    def check(rows: int, steps: int, length: int, minibatches: int) -> None:
+        """Check that `rows` rows of `steps` steps, cut into slices of `length`, can be dealt to `minibatches`.
+
+        Raises:
+            ConfigError: more minibatches than slices.
+        """
+        count = rows * -(-steps // length)
+        if minibatches > count:
+            raise ConfigError(
+                f"minibatches must not exceed the number of slices: {minibatches} > {count} "
+                f"({rows} rows of {steps} steps in slices of {length})"
+            )
+
     def take(self, ids: torch.Tensor) -> list[TensorDictBase]:
         """Return the slices numbered `ids` (int64 [n]) as one [slices, steps] tensordict per slice length present."""
         parts, first = [], 0
@@ -66,13 +80,9 @@ class Slices:
         return parts
 
     def minibatches(self, number: int, generator: torch.Generator) -> Iterator[list[TensorDictBase]]:
-        """Yield `number` random minibatches (see `take`) that together hold every slice once; sizes differ by one.
+        """Yield `number` random minibatches (see `take`) that together hold every slice once.
 
-        Raises:
-            ConfigError: more minibatches than slices.
+        Their numbers of slices differ by at most one.
         """
-        if number > self.count:
-            raise ConfigError(f"minibatches must not exceed the number of slices: {number} > {self.count}")
-        order = torch.randperm(self.count, generator=generator)
-        for ids in order.tensor_split(number):
+        for ids in torch.randperm(self.count, generator=generator).tensor_split(number):
             yield self.take(ids)

@@ -1,6 +1,7 @@
 """Policies: masked heads, memories, and the actor-critic built from an environment's specs."""
 
 from .actor_critic import ActorCritic, ActorCriticOptions, make_actor_critic
+from .baselines import FixedSchedule, Heuristic, NeverGrow, Planting, RandomLegal
 from .heads import CompositeMaskedHeads, MaskedHeads
 from .memories import GRU, LSTM, Feedforward, Frames, Memory
 from .trunks import SeparateTrunks, SharedTrunk
@@ -12,9 +13,14 @@ __all__ = [
     "ActorCriticOptions",
     "CompositeMaskedHeads",
     "Feedforward",
+    "FixedSchedule",
     "Frames",
+    "Heuristic",
     "MaskedHeads",
     "Memory",
+    "NeverGrow",
+    "Planting",
+    "RandomLegal",
     "SeparateTrunks",
     "SharedTrunk",
     "make_actor_critic",

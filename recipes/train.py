@@ -1,0 +1,316 @@
+"""Train a controller on real host training, compare it with baselines on held-out hosts, and write a report.
+
+    python recipes/train.py --name first            # about 2,000 episodes on 16x16 digits
+    python recipes/train.py --name first --resume   # go on after Ctrl-C
+    python recipes/train.py --help                  # every setting
+
+Everything goes to runs/<name>/: config.json, metrics.csv, timings.csv, checkpoints/, held_out/, report.md and pictures.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import multiprocessing
+import os
+import platform
+import shlex
+import sys
+import time
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import tyro
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torchrl.envs import TransformedEnv
+
+from tamiyo_trl.envs import GrowthConfig, GrowthEnv
+from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
+from tamiyo_trl.evaluation import Episode, compare, evaluate, growth_summary
+from tamiyo_trl.evaluation.held_out import BASELINES, evaluate_baseline, kept, load_episodes
+from tamiyo_trl.evaluation.metrics import Row
+from tamiyo_trl.evaluation.plots import learning_curve, timeline
+from tamiyo_trl.evaluation.report import RunFacts, run_report
+from tamiyo_trl.objectives import LinearSchedule, PPOConfig, PPOLearner
+from tamiyo_trl.objectives.schedules import value_at
+from tamiyo_trl.policies import ActorCritic, make_actor_critic
+from tamiyo_trl.training import TrainConfig, has_run, train
+
+console = Console()
+
+
+@dataclass(frozen=True)
+class Args:
+    """Train a controller on real host training, compare it with baselines, write a report.
+
+    Attributes:
+        name: Name of the run; its folder is <runs>/<name>.
+        runs: Folder of all runs.
+        resume: Go on with the run of this name; its settings are read from its folder.
+        memory: The controller's memory: lstm, gru, mlp (none) or frames (a window of observations).
+        hidden_size: Units of the memory.
+        encoder_size: Units of the encoder before it.
+        episodes: Training episodes in all; one batch is one episode of every env.
+        n_envs: Hosts trained in lockstep.
+        seed: Root of every random stream of the training.
+        eval_episodes: Held-out hosts that every controller meets after training.
+        eval_seed: Root seed of the held-out hosts; must differ from `seed`.
+        checkpoint_every: Updates between checkpoints.
+        tensorboard: Also write TensorBoard events (pip install "tamiyo-trl[tensorboard]").
+        threads: Intra-op threads of each process; more than 1 is slower for hosts this small.
+        env: What is simulated.
+        ppo: The learner's settings.
+        entropy_end: Entropy coefficient at the end of training, reached linearly from `ppo.entropy_coeff`.
+    """
+
+    name: str
+    runs: Path = Path("runs")
+    resume: bool = False
+    memory: Literal["lstm", "gru", "mlp", "frames"] = "lstm"
+    hidden_size: int = 128
+    encoder_size: int = 256
+    episodes: int = 2000
+    n_envs: int = 16
+    seed: int = 0
+    eval_episodes: int = 64
+    eval_seed: int = 1_000_003
+    checkpoint_every: int = 5
+    tensorboard: bool = False
+    threads: int = 1
+    env: GrowthConfig = field(default_factory=GrowthConfig)
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    entropy_end: float = 0.005
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "eval_episodes"):
+            if getattr(self, name) < 1 or getattr(self, name) % self.n_envs:
+                raise ConfigError(
+                    f"{name} must be a positive multiple of n_envs={self.n_envs}, got {getattr(self, name)}"
+                )
+        if self.seed == self.eval_seed:
+            raise ConfigError(
+                f"eval_seed must differ from seed, both are {self.seed}: held-out hosts are never trained on"
+            )
+        if not self.name or Path(self.name).name != self.name:
+            raise ConfigError(f"name must be a plain folder name, got {self.name!r}")
+
+    @property
+    def folder(self) -> Path:
+        """Where the run lives."""
+        return self.runs / self.name
+
+
+def main() -> int:
+    """Run the recipe; return the exit status."""
+    try:
+        args, argv = read_arguments(sys.argv[1:])
+        torch.set_num_threads(args.threads)
+        return run(args, argv)
+    except TamiyoError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def read_arguments(argv: list[str]) -> tuple[Args, list[str]]:
+    """Return the settings and the command line that gave them; a resumed run's are read from its folder."""
+    args = parse(argv)
+    if not args.resume:
+        return args, argv
+    path = args.folder / "config.json"
+    if not path.exists():
+        raise RunFolderError(f"{args.folder} holds no run to resume")
+    saved = json.loads(path.read_text())["arguments"]
+    return parse([*saved, *argv]), saved
+
+
+def parse(argv: list[str]) -> Args:
+    """Parse a command line; tyro explains what is wrong with a bad one and exits."""
+    return tyro.cli(Args, args=argv, description=__doc__, config=(tyro.conf.AvoidSubcommands,))
+
+
+def run(args: Args, argv: list[str]) -> int:
+    """Train, evaluate and report."""
+    env = GrowthEnv(args.env, args.n_envs, args.seed)
+    actor_critic = make_actor_critic(
+        env, args.memory, hidden_size=args.hidden_size, encoder_size=args.encoder_size, seed=args.seed
+    )
+    frames = args.episodes * args.env.episode_steps
+    start = value_at(args.ppo.entropy_coeff, 0)
+    ppo = dataclasses.replace(args.ppo, entropy_coeff=LinearSchedule(start, args.entropy_end, frames))
+    learner = PPOLearner(actor_critic, ppo, seed=args.seed)
+    config = TrainConfig(
+        total_frames=frames,
+        frames_per_batch=args.n_envs * args.env.episode_steps,
+        checkpoint_every=args.checkpoint_every,
+        tensorboard=args.tensorboard,
+        seed=args.seed,
+    )
+    if not args.resume and (has_run(args.folder) or (args.folder / "config.json").exists()):
+        raise RunFolderError(
+            f"{args.folder} already holds a run: add --resume to go on with it, or choose another --name"
+        )
+    updates = train(
+        TransformedEnv(env, actor_critic.transforms()),
+        actor_critic,
+        learner,
+        config,
+        directory=args.folder,
+        resume=args.resume,
+        summaries=[growth_summary],
+    )
+    write_config(args, argv)
+    console.print(f"[bold]{args.folder}[/]: {args.episodes:,} episodes of {args.n_envs} hosts in lockstep")
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        # The baselines play on the second core while the controller trains on the first.
+        jobs = {name: pool.submit(play_baseline, name, args) for name in BASELINES}
+        try:
+            show_training(updates, args)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            command = f"python recipes/train.py --name {args.name} --runs {args.runs} --resume"
+            console.print(f"\nstopped and saved; go on with: [bold]{command}[/]")
+            return 130
+        report(args, argv, actor_critic, jobs)
+    return 0
+
+
+def write_config(args: Args, argv: list[str]) -> None:
+    """Write every setting and the command line that gave it."""
+    args.folder.mkdir(parents=True, exist_ok=True)
+    settings = {"arguments": argv, "settings": dataclasses.asdict(args)}
+    (args.folder / "config.json").write_text(json.dumps(settings, indent=2, default=str) + "\n")
+
+
+def play_baseline(name: str, args: Args) -> None:
+    """Evaluate a baseline, unless its results file is there already."""
+    path = results_file(args, name)
+    kept(path, lambda: evaluate_baseline(name, args.env, args.eval_episodes, args.n_envs, args.eval_seed))
+
+
+def results_file(args: Args, controller: str) -> Path:
+    """Return where a controller's held-out episodes are kept."""
+    return args.folder / "held_out" / f"{controller.replace(' ', '-')}.json"
+
+
+# ---- what is shown while it trains -----------------------------------------------------------------------------------
+
+
+def show_training(updates, args: Args) -> None:  # type: ignore[no-untyped-def]  # a generator of metrics
+    """Drive the training, showing its numbers as they come."""
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[shown]}")]
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task("episodes", total=args.episodes, shown="")
+        every = max(1, args.episodes // args.n_envs // 10)
+        for metrics in updates:
+            done = int(metrics["train/frames"]) // args.env.episode_steps
+            shown = describe(metrics)
+            progress.update(task, completed=done, shown=shown)
+            if not console.is_terminal and int(metrics["train/updates"]) % every == 0:
+                progress.console.print(f"episode {done}: {shown}")
+
+
+def describe(metrics: dict[str, float]) -> str:
+    """Return one line of an update's main numbers."""
+    parts = (
+        ("return", "episode/return", ".2f"),
+        ("accuracy", "growth/final_accuracy", ".3f"),
+        ("entropy", "ppo/entropy", ".2f"),
+        ("kl", "ppo/kl", ".4f"),
+        ("explained", "ppo/explained_variance", ".2f"),
+        ("steps/s", "time/frames_per_second", ".0f"),
+    )
+    return "  ".join(f"{label} {metrics.get(key, float('nan')):{form}}" for label, key, form in parts)
+
+
+# ---- what is left when it has trained --------------------------------------------------------------------------------
+
+
+def report(args: Args, argv: list[str], actor_critic: ActorCritic, jobs: dict[str, Future[None]]) -> None:
+    """Evaluate the trained controller, wait for the baselines, write the report and show it."""
+    with console.status("the trained controller meets the held-out hosts"):
+        learned = kept(results_file(args, args.memory), lambda: play_learned(args, actor_critic))
+    with console.status("waiting for the baselines"):
+        for job in jobs.values():
+            job.result()
+    results = {args.memory: learned} | {name: load_episodes(results_file(args, name)) for name in BASELINES}
+    rows = compare(results, reference="never-grow", random="random-legal")
+    pictures = draw(args, results, rows)
+    write_episodes(args.folder / "episodes.csv", results)
+    page = run_report(args.name, rows, args.memory, facts(args, argv, learned), pictures)
+    (args.folder / "report.md").write_text(page)
+    console.print(Markdown(page.split("\n## How")[0].split("\n## Learning")[0]))
+    for name in ("report.md", *pictures.values(), "metrics.csv", "episodes.csv"):
+        console.print(f"  {args.folder / name}")
+
+
+def play_learned(args: Args, actor_critic: ActorCritic) -> list[Episode]:
+    """Return what the trained controller makes of the held-out hosts."""
+    env = TransformedEnv(GrowthEnv(args.env, args.n_envs, args.eval_seed), actor_critic.transforms())
+    return evaluate(env, actor_critic.policy, args.eval_episodes)
+
+
+def draw(args: Args, results: dict[str, list[Episode]], rows: list[Row]) -> dict[str, str]:
+    """Draw the learning curve and three timelines; return their titles and file names."""
+    references = {row.name: row.final_accuracy.mean for row in rows if row.name in BASELINES}
+    learning_curve(read_metrics(args.folder / "metrics.csv"), args.folder / "learning_curve.png", references)
+    learned, never = results[args.memory], results["never-grow"]
+    gains = np.array([a.final_accuracy - b.final_accuracy for a, b in zip(learned, never, strict=True)])
+    order = gains.argsort()
+    picks = {"most gained": order[-1], "median": order[len(order) // 2], "least gained": order[0]}
+    chosen = [
+        (f"{what}: {100 * gains[index]:+.1f} points over never-grow", learned[index]) for what, index in picks.items()
+    ]
+    timeline(chosen, args.env.blueprints, args.folder / "timeline.png")
+    return {"Learning curve": "learning_curve.png", "Three held-out episodes": "timeline.png"}
+
+
+def read_metrics(path: Path) -> dict[str, np.ndarray]:
+    """Return the columns of the metrics table; empty fields are NaN."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
+
+
+def write_episodes(path: Path, results: dict[str, list[Episode]]) -> None:
+    """Write one line per controller and held-out host."""
+    names = ("seed", "deficit", "final_accuracy", "reward", "added_parameters", "germinated", "fossilized", "culled")
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["controller", *names])
+        for controller, episodes in results.items():
+            writer.writerows([controller, *(getattr(episode, name) for name in names)] for episode in episodes)
+
+
+def facts(args: Args, argv: list[str], learned: list[Episode]) -> RunFacts:
+    """Return what a reader needs to rerun this."""
+    deficits = GrowthEnv(args.env, 1).world.episodes.family.deficits
+    timings = read_metrics(args.folder / "timings.csv")
+    return RunFacts(
+        command=shlex.join(["python", "recipes/train.py", *argv]),
+        versions={"python": platform.python_version()} | {p: version(p) for p in ("torch", "torchrl", "tensordict")},
+        device=f"{platform.machine()} CPU, {args.threads} thread a process, {os.cpu_count()} cores",
+        train_episodes=args.episodes,
+        train_minutes=float(timings["time/collect"].sum() + timings["time/update"].sum()) / 60,
+        eval_seed=args.eval_seed,
+        deficits={
+            deficit.name: sum(episode.deficit == number for episode in learned)
+            for number, deficit in enumerate(deficits)
+        },
+    )
+
+
+if __name__ == "__main__":
+    started = time.perf_counter()
+    status = main()
+    if status == 0:
+        console.print(f"done in {(time.perf_counter() - started) / 60:.1f} minutes")
+    sys.exit(status)

@@ -1,0 +1,82 @@
+"""Controllers on held-out hosts: one results file per controller, so that a stopped comparison goes on where it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from tensordict.nn import TensorDictModuleBase
+
+from ..envs import GrowthConfig, GrowthEnv
+from ..errors import ConfigError
+from ..policies.baselines import FixedSchedule, Heuristic, NeverGrow, Planting, RandomLegal
+from .rollout import Episode, Tick, evaluate
+
+# The best constant choice of the effect sweep (one blueprint at one site for every host), planted at step 3.
+FIXED_CHOICE = {8: (0, "wide"), 16: (0, "conv_heavy")}
+
+
+def make_baseline(name: str, env: GrowthEnv, seed: int) -> TensorDictModuleBase:
+    """Return the named baseline for this environment.
+
+    Raises:
+        ConfigError: the name is unknown, or the fixed schedule's choice is not in the environment's catalogue.
+    """
+    config = env.config
+    if name == "never-grow":
+        return NeverGrow()
+    if name == "random-legal":
+        return RandomLegal(seed)
+    if name == "heuristic":
+        return Heuristic(env)
+    if name == "fixed schedule":
+        site, blueprint = FIXED_CHOICE[8 if config.image_size < 16 else 16]
+        if blueprint not in config.blueprints:
+            blueprint = config.blueprints[-1]
+        plan = [Planting(3, min(site, len(config.sites) - 1), config.blueprints.index(blueprint))]
+        return FixedSchedule(env, config.episode_steps, plan)
+    raise ConfigError(f"a baseline must be one of {BASELINES}, got {name!r}")
+
+
+BASELINES = ("never-grow", "random-legal", "fixed schedule", "heuristic")
+
+
+def evaluate_baseline(name: str, config: GrowthConfig, episodes: int, n_envs: int, seed: int) -> list[Episode]:
+    """Return what a baseline makes of the held-out hosts of this root seed."""
+    env = GrowthEnv(config, n_envs, seed)
+    return evaluate(env, make_baseline(name, env, seed), episodes)
+
+
+def kept(path: Path, make: Callable[[], list[Episode]]) -> list[Episode]:
+    """Return the episodes in this results file; where there is none, make them and write it."""
+    if path.exists():
+        return load_episodes(path)
+    episodes = make()
+    save_episodes(path, episodes)
+    return episodes
+
+
+def save_episodes(path: Path, episodes: list[Episode]) -> None:
+    """Write a results file; it appears whole or not at all."""
+    rows = [
+        {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(episode).items()}
+        for episode in episodes
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(rows))
+    os.replace(temporary, path)
+
+
+def load_episodes(path: Path) -> list[Episode]:
+    """Read a results file."""
+    arrays = [field.name for field in dataclasses.fields(Episode) if field.type == "np.ndarray"]
+    rows = json.loads(path.read_text())
+    return [Episode(**{k: np.asarray(v) if k in arrays else v for k, v in row.items()}) for row in rows]
+
+
+__all__ = ["BASELINES", "Tick", "evaluate_baseline", "kept", "load_episodes", "make_baseline", "save_episodes"]
