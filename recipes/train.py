@@ -41,7 +41,7 @@ from tamiyo_trl.evaluation.plots import learning_curve, timeline
 from tamiyo_trl.evaluation.report import RunFacts, run_report
 from tamiyo_trl.objectives import LinearSchedule, PPOConfig, PPOLearner
 from tamiyo_trl.objectives.schedules import value_at
-from tamiyo_trl.policies import ActorCritic, make_actor_critic
+from tamiyo_trl.policies import ActorCritic, ActorCriticOptions, make_actor_critic
 from tamiyo_trl.training import TrainConfig, has_run, train
 
 console = Console()
@@ -140,7 +140,12 @@ def run(args: Args, argv: list[str]) -> int:
     """Train, evaluate and report."""
     env = GrowthEnv(args.env, args.n_envs, args.seed)
     actor_critic = make_actor_critic(
-        env, args.memory, hidden_size=args.hidden_size, encoder_size=args.encoder_size, seed=args.seed
+        env,
+        args.memory,
+        hidden_size=args.hidden_size,
+        encoder_size=args.encoder_size,
+        seed=args.seed,
+        options=ActorCriticOptions(head_names=env.head_names),
     )
     frames = args.episodes * args.env.episode_steps
     start = value_at(args.ppo.entropy_coeff, 0)
@@ -223,9 +228,9 @@ def describe(metrics: dict[str, float]) -> str:
     parts = (
         ("return", "episode/return", ".2f"),
         ("accuracy", "growth/final_accuracy", ".3f"),
-        ("entropy", "ppo/entropy", ".2f"),
+        ("entropy", "entropy/joint", ".2f"),
         ("kl", "ppo/kl", ".4f"),
-        ("explained", "ppo/explained_variance", ".2f"),
+        ("explained", "value/explained_variance", ".2f"),
         ("steps/s", "time/frames_per_second", ".0f"),
     )
     return "  ".join(f"{label} {metrics.get(key, float('nan')):{form}}" for label, key, form in parts)

@@ -80,6 +80,7 @@ class DigitsTask:
     """
 
     classes = 10
+    image_sizes = tuple(LOOKS)
 
     def __init__(self, image_size: int = 16) -> None:
         if image_size not in LOOKS:

@@ -8,6 +8,7 @@ from ..data import TASKS, SplitSizes
 from ..errors import ConfigError
 from ..hosts.family import FAMILIES
 from ..seeds import LifecycleConfig
+from ..seeds.blueprints import BLUEPRINTS
 from .observations import feature_set
 from .rewards import RewardConfig, reward_parts
 
@@ -102,6 +103,11 @@ class GrowthConfig:
             raise ConfigError(f"sites must be distinct and ascending, got {self.sites}")
         if not self.blueprints or len(set(self.blueprints)) != len(self.blueprints):
             raise ConfigError(f"blueprints must be distinct and at least one, got {self.blueprints}")
+        unknown = sorted(set(self.blueprints) - set(BLUEPRINTS))
+        if unknown:
+            raise ConfigError(f"blueprints must be of {', '.join(BLUEPRINTS)}; got {', '.join(unknown)}")
+        if self.image_size not in TASKS[self.task].image_sizes:
+            raise ConfigError(f"{self.task} has image sizes {TASKS[self.task].image_sizes}, got {self.image_size}")
         if min(self.splits.train, self.splits.val, self.splits.test) < 1:
             raise ConfigError(f"every split needs at least one image, got {self.splits}")
 

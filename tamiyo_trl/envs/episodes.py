@@ -1,6 +1,6 @@
 """Which episode each host is in, and everything drawn for it: deficit, images, data order, births of host and seeds.
 
-Host e's k-th episode has the seed derived from (root seed, e, k); all draws are functions of that seed alone, so the
+Host e's k-th episode has the seed derived from (root seed, first host + e, k); all draws are functions of that seed alone, so the
 state to be kept is three numbers and a data order per host, and the images are drawn again when needed.
 """
 
@@ -30,11 +30,13 @@ class Episodes:
             "val_images", "val_labels" alike.
     """
 
-    def __init__(self, config: GrowthConfig, n_hosts: int, root_seed: int, device: torch.device) -> None:
+    def __init__(
+        self, config: GrowthConfig, n_hosts: int, root_seed: int, device: torch.device, first_host: int = 0
+    ) -> None:
         self.task = make_task(config.task, config.image_size)
         self.family = make_family(config.family, config.image_size)
         self._splits: SplitSizes = config.splits
-        self.root_seed, self._device = root_seed, device
+        self.root_seed, self._device, self._first = root_seed, device, first_host
         self.number = torch.full((n_hosts,), -1)
         self.seed = torch.zeros(n_hosts, dtype=torch.long)
         self.images: dict[str, Tensor] = {}
@@ -51,7 +53,7 @@ class Episodes:
         births = []
         for host in hosts:
             self.number[host] += 1
-            seed = derive_seed(self.root_seed, "episode", host, int(self.number[host]))
+            seed = derive_seed(self.root_seed, "episode", self._first + host, int(self.number[host]))
             self.seed[host] = seed
             self._orders[host] = DataOrder(derive_seed(seed, "order"), self._draw_images(host).pool)
             deficit = self.deficit(host)

@@ -28,13 +28,14 @@ from .world import World
 class GrowthEnv(EnvBase):
     """A natively batched environment of `n_envs` hosts; `envs/specs.py` lists what it shows, takes and returns.
 
-    Host e's k-th episode is a function of (seed, e, k) and its own actions alone.
+    Env e's k-th episode is a function of (seed, first_env + e, k) and its own actions alone.
 
     Args:
         config: What to simulate.
         n_envs: Hosts trained in lockstep, E.
         seed: Root of every random stream.
         device: Where hosts and images live.
+        first_env: Number of the first env, so that several processes can share out the envs of one seed.
 
     Attributes:
         feature_names: Name of every observation column.
@@ -49,13 +50,18 @@ class GrowthEnv(EnvBase):
     head_names = HEADS
 
     def __init__(
-        self, config: GrowthConfig, n_envs: int = 16, seed: int = 0, device: str | torch.device = "cpu"
+        self,
+        config: GrowthConfig,
+        n_envs: int = 16,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        first_env: int = 0,
     ) -> None:
         if n_envs < 1:
             raise ConfigError(f"n_envs must be at least 1, got {n_envs}")
         super().__init__(device=torch.device(device), batch_size=torch.Size([n_envs]))
         self.config, self.n_envs = config, n_envs
-        self.world = World(config, n_envs, seed, torch.device(device))
+        self.world = World(config, n_envs, seed, torch.device(device), first_env)
         self._features = feature_set(config.observation)
         n_sites, n_blueprints = len(config.sites), len(config.blueprints)
         self.feature_names = feature_names(self._features, n_sites, config.blueprints)

@@ -46,9 +46,11 @@ class World:
         final_accuracy: Committed test accuracy of the hosts whose episode just ended, float32 [E]; 0 for others.
     """
 
-    def __init__(self, config: GrowthConfig, n_hosts: int, root_seed: int, device: torch.device) -> None:
+    def __init__(
+        self, config: GrowthConfig, n_hosts: int, root_seed: int, device: torch.device, first_host: int = 0
+    ) -> None:
         self.config, self.device = config, device
-        self.episodes = Episodes(config, n_hosts, root_seed, device)
+        self.episodes = Episodes(config, n_hosts, root_seed, device, first_host)
         self.fleet = Fleet(
             host_config(config, self.episodes.task),
             n_hosts,

@@ -45,7 +45,7 @@ def learning_curve(metrics: dict[str, np.ndarray], path: Path, references: dict[
     panels = (
         ("growth/final_accuracy", "final test accuracy (%)", 100.0),
         ("episode/return", "return", 1.0),
-        ("ppo/entropy", "policy entropy (nats)", 1.0),
+        ("entropy/joint", "policy entropy (nats)", 1.0),
         ("ppo/kl", "KL of the update", 1.0),
     )
     figure, axes = plt.subplots(2, 2, figsize=(10, 6.5), sharex=True, layout="constrained")

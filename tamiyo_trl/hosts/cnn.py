@@ -139,12 +139,18 @@ def block(x: Tensor, p: Named, buffers: Named, index: int, kind: str, training: 
 
 def head(x: Tensor, p: Named) -> Tensor:
     """Return the logits [n, B, classes] of n hosts for their last activations x [B, n*C, H, W]."""
-    n = len(p["head.bias"])
-    features = x.mean((2, 3)).view(x.shape[0], n, -1).transpose(0, 1)
+    # Averaged in memory order: the gradient of a plain mean over (2, 3) would come back in another layout.
+    features = x.permute(0, 2, 3, 1).flatten(1, 2).mean(1).view(x.shape[0], len(p["head.bias"]), -1).transpose(0, 1)
     return torch.baddbmm(p["head.bias"].unsqueeze(1), features, p["head.weight"].transpose(1, 2))
 
 
-def to_rows(images: Tensor) -> Tensor:
-    """Return images [n, B, C, H, W] as one activation [B, n*C, H, W] in channels_last."""
-    n, batch, channels, height, width = images.shape
-    return images.permute(1, 3, 4, 0, 2).reshape(batch, height, width, n * channels).permute(0, 3, 1, 2)
+def to_rows(images: Tensor, pick: Tensor) -> Tensor:
+    """Return images [n, K, C, H, W] number `pick` (int64 [n, B]) of each host as one activation [B, n*C, H, W]."""
+    n, pool, channels, height, width = images.shape
+    own = torch.arange(n, device=pick.device)
+    if images.is_contiguous():
+        flat = (pick + pool * own.unsqueeze(1)).t().reshape(-1)
+        picked = images.view(-1, channels * height * width).index_select(0, flat)
+    else:  # a pool that hosts share is an expanded view, too large to copy
+        picked = images[own, pick.t()]
+    return picked.reshape(-1, n * channels, height, width).contiguous(memory_format=torch.channels_last)

@@ -15,16 +15,6 @@ from .cnn import HostConfig, block, head, to_rows
 from .optimiser import OptimConfig, gradient_norms, sgd_step
 
 
-@dataclass
-class BatchStats:
-    """What one training step measured: loss [n], correct [n] (images), host_norm [n], seed_norm [n, S] (gradients)."""
-
-    loss: Tensor
-    correct: Tensor
-    host_norm: Tensor
-    seed_norm: Tensor
-
-
 @dataclass(frozen=True)
 class EpochStats:
     """What training measured: means over the epoch's images (loss in nats, accuracy 0..1) and over its steps (gradient norms).
@@ -36,6 +26,12 @@ class EpochStats:
     accuracy: Tensor
     host_grad_norm: Tensor
     seed_grad_norm: Tensor
+
+    @staticmethod
+    def zeros(like: Tensor) -> EpochStats:
+        """Return empty sums for hosts and sites as in `like` [n, S]."""
+        loss, correct, norm = (torch.zeros_like(like[:, 0]) for _ in range(3))
+        return EpochStats(loss, correct, norm, torch.zeros_like(like))
 
 
 def run_seeds(bank: Bank, h: Tensor, p: Named, buffers: Named, training: bool, alone: bool) -> Tensor:
@@ -103,11 +99,23 @@ class Cohort:
                 x = graft(x, n, members, grown)
         return head(x, p)
 
-    def train(self, images: Tensor, labels: Tensor, lr: Tensor) -> BatchStats:
-        """Take one optimiser step on images [n, B, C, H, W], labels [n, B] at base rates lr [n]."""
+    def train_epoch(self, images: Tensor, labels: Tensor, order: Tensor, batch_size: int, lr: Tensor) -> EpochStats:
+        """Train one epoch in `order` (int64 [n, M]) over images [n, K, C, H, W], labels [n, K], at base rates lr [n]."""
+        sums, total = EpochStats.zeros(self.alpha), order.shape[1]
+        steps = range(0, total, batch_size)
+        for start in steps:
+            pick = order[:, start : start + batch_size]
+            self._train_batch(to_rows(images, pick), labels.gather(1, pick), lr, sums)
+        return EpochStats(
+            sums.loss / total, sums.accuracy / total, sums.host_grad_norm / len(steps), sums.seed_grad_norm / len(steps)
+        )
+
+    def _train_batch(self, x: Tensor, labels: Tensor, lr: Tensor, sums: EpochStats) -> None:
+        """Take one optimiser step on x [B, n*C, H, W], labels [n, B], and add what was measured to `sums`."""
         leaves = [rows.values.detach().requires_grad_() for rows in (self.hosts, *(b.rows for b in self.banks))]
-        logits = self.logits(to_rows(images), leaves[0], leaves[1:])
-        loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape).mean(1)
+        logits = self.logits(x, leaves[0], leaves[1:])
+        losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
+        loss = losses.mean(1)
         grads = torch.autograd.grad(loss.sum(), leaves)
         with torch.no_grad():
             host_norm = gradient_norms(self.hosts, grads[0])
@@ -118,5 +126,7 @@ class Cohort:
             sgd_step(self.hosts, grads[0], lr, self.alive, self.optim)
             for bank, index, grad in zip(self.banks, self.index, grads[1:]):
                 sgd_step(bank.rows, grad, lr[index], self.alive[index], self.optim)
-            correct = (logits.argmax(2) == labels).sum(1)
-        return BatchStats(loss.detach(), correct, host_norm, seed_norm)
+            sums.loss.add_(loss, alpha=labels.shape[1])
+            sums.accuracy.add_((logits.argmax(2) == labels).sum(1))
+            sums.host_grad_norm.add_(host_norm)
+            sums.seed_grad_norm.add_(seed_norm)

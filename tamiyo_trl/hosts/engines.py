@@ -1,6 +1,6 @@
 """Engines: how many hosts of a fleet run in one pass, and in which precision.
 
-All engines share one state and one maths. `grouped` runs every host at once, each layer one grouped convolution; `looped` runs host after host.
+All engines share one state and one maths. `grouped` runs hosts together, each layer one grouped convolution; `looped` runs host after host.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from ..errors import ConfigError
 from .cnn import HostConfig
-from .cohort import Cohort, EpochStats
 
 ENGINES, PRECISIONS = ("auto", "grouped", "looped"), ("fp32", "bf16")
+CACHE_BYTES = 4 << 20  # largest activation of one grouped pass on a CPU
+RETAINED_BYTES = 31 << 20
 
 
 @dataclass(frozen=True)
@@ -25,39 +25,30 @@ class Engine:
     Attributes:
         name: `grouped` or `looped`.
         precision: `fp32`, or `bf16` (autocast; weights, norms' statistics and optimiser stay fp32).
-        rows: hosts that run in one pass.
-        chunk: images per host that are evaluated at a time.
-        device_type: `cpu` or `cuda`.
+        device: where.
+        host_bytes: size of a host's largest fp32 activation for one image.
     """
 
     name: str
     precision: str
-    rows: int
-    chunk: int
-    device_type: str
+    device: torch.device
+    host_bytes: int
 
     def cast(self) -> AbstractContextManager[None]:
         """Return the precision's context."""
-        return torch.autocast(self.device_type, torch.bfloat16, enabled=self.precision == "bf16")
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
-    def train(
-        self, cohort: Cohort, images: Tensor, labels: Tensor, order: Tensor, batch_size: int, lr: Tensor
-    ) -> EpochStats:
-        """Train a cohort one epoch in `order` [n, M] over its pools images [n, K, C, H, W], labels [n, K]."""
-        n, total = order.shape
-        own = torch.arange(n, device=order.device).unsqueeze(1)
-        loss, correct = torch.zeros(n, device=lr.device), torch.zeros(n, dtype=torch.long, device=lr.device)
-        host_norm, seed_norm = torch.zeros_like(loss), torch.zeros_like(cohort.alpha)
-        steps = range(0, total, batch_size)
-        with self.cast():
-            for start in steps:
-                pick = order[:, start : start + batch_size]
-                step = cohort.train(images[own, pick], labels[own, pick], lr)
-                loss += step.loss * pick.shape[1]
-                correct += step.correct
-                host_norm += step.host_norm
-                seed_norm += step.seed_norm
-        return EpochStats(loss / total, correct / total, host_norm / len(steps), seed_norm / len(steps))
+    def passes(self, n_hosts: int, images: int) -> list[slice]:
+        """Return the hosts of each pass when every host runs `images` images at a time."""
+        if self.name == "looped":
+            rows = 1
+        elif self.device.type == "cpu":
+            rows = max(2, CACHE_BYTES // (self.host_bytes * images))
+        else:
+            rows = n_hosts
+        count = -(-n_hosts // rows)
+        edges = [i * n_hosts // count for i in range(count + 1)]
+        return [slice(a, b) for a, b in zip(edges, edges[1:])]
 
 
 def make_engine(name: str, precision: str, host: HostConfig, n_hosts: int, device: torch.device) -> Engine:
@@ -68,8 +59,23 @@ def make_engine(name: str, precision: str, host: HostConfig, n_hosts: int, devic
     """
     if name not in ENGINES or precision not in PRECISIONS:
         raise ConfigError(
-            f"engine must be one of {', '.join(ENGINES)} and precision one of {', '.join(PRECISIONS)}: got {name!r} and {precision!r}"
+            f"engine must be one of {', '.join(ENGINES)} and precision one of {', '.join(PRECISIONS)}: "
+            f"got {name!r} and {precision!r}"
         )
     if name == "auto":
         name = "grouped" if n_hosts > 1 and max(host.channels) <= 64 else "looped"
-    return Engine(name, precision, n_hosts if name == "grouped" else 1, 64, device.type)
+    if device.type == "cpu":
+        keep_freed_memory()
+    edges = (host.image_size, *host.sizes)
+    widths = zip(host.channels, edges, edges[1:], host.downsample)
+    largest = max(c * (after if kind == "stride" else before) ** 2 for c, before, after, kind in widths)
+    return Engine(name, precision, device, 4 * max(largest, host.in_channels * host.image_size**2))
+
+
+def keep_freed_memory() -> None:
+    """Make the C library keep up to 62 MiB of freed memory, so that every step reuses the pages of the step before.
+
+    glibc hands freed memory back above twice the largest block it has seen freed, and fresh pages cost more than the arithmetic done in them. Allocating one
+    untouched block and freeing it raises that mark. Source: mallopt(3), M_TRIM_THRESHOLD. Elsewhere it does nothing.
+    """
+    torch.empty(RETAINED_BYTES, dtype=torch.uint8)

@@ -27,13 +27,13 @@ class Evaluation:
 
 
 @torch.no_grad()
-def both_logits(cohort: Cohort, images: Tensor, live_site: Tensor, acting: Tensor) -> tuple[Tensor, list[int]]:
+def both_logits(cohort: Cohort, x: Tensor, live_site: Tensor, acting: Tensor) -> tuple[Tensor, list[int]]:
     """Return logits [n + m, B, classes] and the hosts of the last m rows: the hosts with a live seed, switched.
 
-    images [n, B, C, H, W]; live_site int64 [n], -1 for none; acting bool [n, S], seeds that act at all. A switched host's activations leave its plain
+    x [B, n*C, H, W]; live_site int64 [n], -1 for none; acting bool [n, S], seeds that act at all. A switched host's activations leave its plain
     ones at the live site, as further rows of the same pass.
     """
-    n, x, owner = len(cohort.hosts), to_rows(images), list(range(len(cohort.hosts)))
+    n, owner = len(cohort.hosts), list(range(len(cohort.hosts)))
     live = live_site.tolist()
     p = named = split_rows(cohort.hosts.values, cohort.config.shapes)
     buffers = cohort.hosts.buffers
@@ -90,7 +90,8 @@ def evaluate_cohort(
     n, total = len(cohort.hosts), labels.shape[1]
     loss: Tensor | None = None
     for start in range(0, total, chunk):
-        logits, switched = both_logits(cohort, images[:, start : start + chunk], live_site, acting)
+        pick = torch.arange(start, min(start + chunk, total), device=labels.device).expand(n, -1)
+        logits, switched = both_logits(cohort, to_rows(images, pick), live_site, acting)
         target = labels[:, start : start + chunk]
         target = torch.cat([target, target[switched]])
         part = F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="none").view(target.shape).sum(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -18,6 +18,8 @@ from .cohort import Cohort, EpochStats
 from .engines import Engine, make_engine
 from .evaluation import Evaluation, evaluate_cohort
 from .optimiser import OptimConfig
+
+EVALUATION_CHUNK = 64  # images per host that are evaluated at a time
 
 
 class Fleet:
@@ -99,9 +101,11 @@ class Fleet:
 
         images [N, K, C, H, W], labels int64 [N, K], order int64 [N, M] (indices into K), lr float [N].
         """
-        parts = [
-            self.engine.train(c, images[s], labels[s], order[s], batch_size, lr[s]) for s, c in self._cohorts()
-        ]
+        with self.engine.cast():
+            parts = [
+                cohort.train_epoch(images[s], labels[s], order[s], batch_size, lr[s])
+                for s, cohort in self._cohorts(batch_size)
+            ]
         return EpochStats(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(EpochStats)))
 
     def evaluate(self, images: Tensor, labels: Tensor, live_site: Tensor) -> Evaluation:
@@ -179,21 +183,20 @@ class Fleet:
                 f"host and site must be in 0..{self.n_hosts - 1} and 0..{self.n_sites - 1}: got {host} and {site}"
             )
 
-    def _cohorts(self) -> list[tuple[slice, Cohort]]:
-        cohorts = []
-        for start in range(0, self.n_hosts, self.engine.rows):
-            s = slice(start, min(start + self.engine.rows, self.n_hosts))
+    def _cohorts(self, images: int) -> Iterator[tuple[slice, Cohort]]:
+        """Yield each pass's hosts and their cohort; `images` per host run at a time."""
+        for s in self.engine.passes(self.n_hosts, images):
             banks = [b for b in (bank.span(s.start, s.stop) for bank in self._seeds.banks.values()) if b]
             rows = self._hosts.span(s.start, s.stop)
-            cohort = Cohort(self.host, self.optim, rows, banks, self._alpha[s], self._incubating[s], self.finite[s])
-            cohorts.append((s, cohort))
-        return cohorts
+            yield (
+                s,
+                Cohort(self.host, self.optim, rows, banks, self._alpha[s], self._incubating[s], self.finite[s]),
+            )
 
     def _evaluate(self, images: Tensor, labels: Tensor, live_site: Tensor, acting: Tensor) -> Evaluation:
-        parts = []
-        for s, cohort in self._cohorts():
-            with self.engine.cast():
-                parts.append(
-                    evaluate_cohort(cohort, images[s], labels[s], live_site[s], acting[s], self.engine.chunk)
-                )
+        with self.engine.cast():
+            parts = [
+                evaluate_cohort(cohort, images[s], labels[s], live_site[s], acting[s], EVALUATION_CHUNK)
+                for s, cohort in self._cohorts(EVALUATION_CHUNK)
+            ]
         return Evaluation(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Evaluation)))

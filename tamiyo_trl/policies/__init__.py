@@ -2,6 +2,7 @@
 
 from .actor_critic import ActorCritic, ActorCriticOptions, make_actor_critic
 from .baselines import FixedSchedule, Heuristic, NeverGrow, Planting, RandomLegal
+from .cores import MemoryCore
 from .heads import CompositeMaskedHeads, MaskedHeads
 from .memories import GRU, LSTM, Feedforward, Frames, Memory
 from .trunks import SeparateTrunks, SharedTrunk
@@ -18,6 +19,7 @@ __all__ = [
     "Heuristic",
     "MaskedHeads",
     "Memory",
+    "MemoryCore",
     "NeverGrow",
     "Planting",
     "RandomLegal",

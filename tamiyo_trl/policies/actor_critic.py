@@ -11,7 +11,6 @@ from tensordict.nn import (
     ProbabilisticTensorDictModule,
     ProbabilisticTensorDictSequential,
     TensorDictModule,
-    TensorDictModuleBase,
     TensorDictSequential,
 )
 from torch import nn
@@ -20,12 +19,14 @@ from torchrl.envs import CatFrames, Compose, EnvBase, InitTracker, RewardSum
 from .. import keys
 from ..errors import ConfigError, SpecError
 from ..seeding import derive_seed
+from .collection import CollectionPolicy
+from .cores import MemoryModule
 from .heads import CompositeMaskedHeads
-from .initialisation import orthogonal
 from .interface import AUTO, Interface, read_interface
-from .memories import Memory, MemoryModule, resolve
+from .memories import Memory, resolve
+from .networks import Networks
 from .normaliser import Normaliser
-from .trunks import Blueprint, SharedTrunk, Trunk, Trunks
+from .trunks import SharedTrunk, TrunkPlan, Trunks
 
 FRAMES = "frames"  # float32 [E, window * F]: the latest observations side by side, oldest first
 
@@ -36,7 +37,7 @@ class ActorCriticOptions:
 
     Attributes:
         head_names: a name per action head, for entropies and reports; `head_0`, ... where empty.
-        relevant: rows of a table [n_ops][D], true where a head counts once head 0 chose op; independent masks only.
+        relevant: table [n_ops][D], true where a head counts once head 0 chose op; for independent masks only.
         trunks: one trunk for policy and value, or one for each.
     """
 
@@ -49,32 +50,29 @@ class ActorCritic(nn.Module):
     """A policy and its value function, with what others must know to collect for it and to train it.
 
     Attributes:
-        policy: observation, mask, state -> action, log-probability, value and next state.
+        networks: all networks; it owns the weights that the views below share.
         observation_key: the entry the policy reads (`frames` where it sees a window of frames).
         mask_key: the action mask, or None.
         nvec: number of values of each action head.
         head_names: name of each action head.
     """
 
-    def __init__(self, interface: Interface, window: int, trunks: tuple[Trunk, Trunk], normaliser: Normaliser):
+    def __init__(self, networks: Networks, window: int) -> None:
         super().__init__()
-        self.observation_key = interface.observation_key if window == 1 else FRAMES
-        self.mask_key = interface.mask_key
+        self.networks = networks
+        interface = networks.interface
+        self.observation_key, self.mask_key = networks.observation_key, interface.mask_key
         self.nvec, self.head_names = interface.heads.nvec, interface.heads.head_names
-        self._stacked = (interface.observation_key, window)
-        actor, critic = trunks
-        value_head = _head(critic, 1, gain=1.0, out_key=keys.STATE_VALUE)
-        logits = _head(actor, sum(self.nvec), gain=0.01, out_key=keys.LOGITS)
-        critic_modules = critic.modules if critic is not actor else ()
-        self.policy = ProbabilisticTensorDictSequential(
-            *actor.modules, *critic_modules, value_head, logits, _sampler(interface)
-        )
-        # A tuple is invisible to nn.Module: these are views of modules that `policy` already owns.
-        self._views = (value_head, TensorDictSequential(*critic.modules, value_head), normaliser, actor, critic)
+        self._window = window
+        trunks = [module for trunk in networks.trunks for module in trunk.modules_in_order]
+        policy = ProbabilisticTensorDictSequential(*trunks, networks.value, networks.logits, _sampler(interface))
+        critic = TensorDictSequential(*networks.trunks[-1].modules_in_order, networks.value)
+        # nn.Module does not look into a tuple: the weights are counted and saved once, under `networks`.
+        self._views = (policy, critic, CollectionPolicy(networks))
 
     @property
-    def value_head(self) -> TensorDictModule:
-        """Core -> state value; reads what a policy pass left in the tensordict."""
+    def policy(self) -> ProbabilisticTensorDictSequential:
+        """Observation, mask, state -> action, log-probability, value and next state: what the loss differentiates."""
         return self._views[0]
 
     @property
@@ -82,83 +80,65 @@ class ActorCritic(nn.Module):
         """Observation, state and is_init -> state value, by itself."""
         return self._views[1]
 
+    def collection_policy(self) -> CollectionPolicy:
+        """The policy as a collector should run it: the same numbers, and only what must be stored."""
+        return self._views[2]
+
+    @property
+    def value_head(self) -> TensorDictModule:
+        """Core -> state value; reads what a policy pass left in the tensordict."""
+        return self.networks.value
+
     @property
     def normaliser(self) -> Normaliser:
-        """Running statistics of `observation_key`; frozen but for `normaliser.update`, which only the learner calls."""
-        return self._views[2]
+        """Running statistics of `observation_key`; only the learner calls its `update`, nothing else changes them."""
+        return self.networks.normaliser
 
     @property
     def memory(self) -> MemoryModule:
         """The actor's memory; with separate trunks the critic has its own."""
-        return self._views[3].memory
-
-    @property
-    def memories(self) -> tuple[MemoryModule, ...]:
-        """Every memory: one where policy and value share it."""
-        return tuple(dict.fromkeys(trunk.memory for trunk in self._views[3:]))
+        return self.networks.trunks[0].memory
 
     @property
     def state_keys(self) -> tuple[str, ...]:
-        """Every entry carried from ("next", key) to key."""
-        return tuple(key for memory in self.memories for key in memory.state_keys)
+        """Every entry carried from ("next", key) to key, the critic's included."""
+        return self.networks.state_keys
 
     @property
     def collected_keys(self) -> tuple[NestedKey, ...]:
         """What a collector must store of the policy's output, and no more."""
-        return (keys.ACTION, keys.LOG_PROB, keys.STATE_VALUE, *(("next", key) for key in self.state_keys))
+        return tuple(self._views[2].out_keys)
 
     @property
     def training_keys(self) -> tuple[str, ...]:
         """What an update reads of a step beside reward and done: observation, mask, action, states, ..."""
         mask = () if self.mask_key is None else (self.mask_key,)
-        return (
-            self.observation_key, *mask, keys.ACTION, keys.LOG_PROB, keys.STATE_VALUE, keys.IS_INIT, *self.state_keys
-        )  # fmt: skip
+        written = (keys.ACTION, keys.LOG_PROB, keys.STATE_VALUE)
+        return (self.observation_key, *mask, *written, keys.IS_INIT, *self.state_keys)
 
     @property
     def bootstrap_keys(self) -> tuple[str, ...]:
-        """What the critic reads under "next" to value the state after a truncated or last step."""
-        return (self.observation_key, *self.state_keys)
+        """What the critic reads under "next" to value the state after a truncated or a last step."""
+        return (self.observation_key, *self.networks.trunks[-1].memory.state_keys)
 
     def transforms(self) -> Compose:
         """Return fresh environment transforms: InitTracker, what the memories need, RewardSum."""
-        source, window = self._stacked
-        stack = [] if window == 1 else [CatFrames(window, dim=-1, in_keys=[source], out_keys=[self.observation_key])]
-        carried = [transform for memory in self.memories for transform in memory.transforms()]
-        return Compose(InitTracker(), *stack, *carried, RewardSum())
+        source = self.networks.interface.observation_key
+        frames = CatFrames(self._window, dim=-1, in_keys=[source], out_keys=[FRAMES]) if self._window > 1 else None
+        carried = [transform for trunk in self.networks.trunks for transform in trunk.memory.transforms()]
+        return Compose(InitTracker(), *([frames] if frames else []), *carried, RewardSum())
 
     def check_batch(self, batch: TensorDictBase) -> None:
         """Check that a collected batch holds all that the update reads.
 
         Raises:
-            SpecError: A missing entry, by name. A missing state means the policy ran without memory.
+            SpecError: a missing entry, by name.
         """
+        present = batch.keys()
         for key in self.training_keys:
-            if key not in batch.keys():
-                hint = "the policy ran without memory; " if key in self.state_keys else ""
+            if key not in present:
+                hint = "the policy would run without memory; " if key in self.state_keys else ""
                 raise SpecError(f"the batch lacks {key!r}: {hint}wrap the environment in actor_critic.transforms()")
-
-    def collection_policy(self) -> TensorDictModuleBase:
-        """Return the policy as a collector should run it: it writes `collected_keys` and nothing else."""
-        return CollectionPolicy(self)
-
-
-class CollectionPolicy(TensorDictModuleBase):
-    """Runs a policy and keeps only the entries that an update will read."""
-
-    def __init__(self, actor_critic: ActorCritic) -> None:
-        super().__init__()
-        self.policy = actor_critic.policy
-        self.in_keys = list(self.policy.in_keys)
-        self.out_keys = list(actor_critic.collected_keys)
-
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Write action, log-probability, value and next states."""
-        out = self.policy(tensordict.select(*self.in_keys, strict=False))
-        for key in self.out_keys:
-            tensordict.set(key, out.get(key))
-        return tensordict
-
 
 def make_actor_critic(
     env: EnvBase,
@@ -195,17 +175,11 @@ def make_actor_critic(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "actor_critic"))
         normaliser = Normaliser(features)
-        input_key = interface.observation_key if recipe.window == 1 else FRAMES
-        plan = Blueprint(input_key, features, normaliser, recipe, encoder_size, hidden_size)
-        actor_critic = ActorCritic(interface, recipe.window, options.trunks.build(plan), normaliser)
+        key = interface.observation_key if recipe.window == 1 else FRAMES
+        plan = TrunkPlan(key, features, normaliser, recipe, encoder_size, hidden_size)
+        networks = Networks(interface, plan, options.trunks, normaliser)
+    actor_critic = ActorCritic(networks, recipe.window)
     return actor_critic if env.device is None else actor_critic.to(env.device)
-
-
-def _head(trunk: Trunk, out_features: int, gain: float, out_key: str) -> TensorDictModule:
-    size = trunk.memory.out_features
-    last = orthogonal(nn.Linear(size // 2, out_features), gain)
-    net = nn.Sequential(orthogonal(nn.Linear(size, size // 2)), nn.ReLU(), last)
-    return TensorDictModule(net, in_keys=[trunk.core_key], out_keys=[out_key])
 
 
 def _sampler(interface: Interface) -> ProbabilisticTensorDictModule:

@@ -20,7 +20,7 @@ ILLEGAL = -1e30  # log-probability of the impossible: exp gives exactly 0, and 0
 class Factors(Protocol):
     """What MaskedHeads needs from a factorisation."""
 
-    def sample(self, shape: torch.Size) -> Tensor:
+    def sample(self, shape: tuple[int, ...] = ()) -> Tensor:
         """Return head indices int64 [*shape, *B, D]."""
 
     def mode(self) -> Tensor:
@@ -63,7 +63,7 @@ class Single:
     def __init__(self, log_probs: Tensor) -> None:
         self.log_probs = log_probs
 
-    def sample(self, shape: torch.Size) -> Tensor:
+    def sample(self, shape: tuple[int, ...] = ()) -> Tensor:
         """Return head indices by the Gumbel-max trick."""
         return _gumbel_argmax(self.log_probs.expand(*shape, *self.log_probs.shape)).unsqueeze(-1)
 
@@ -86,7 +86,7 @@ class Independent:
     def __init__(self, log_probs: list[Tensor]) -> None:
         self.log_probs = log_probs
 
-    def sample(self, shape: torch.Size) -> Tensor:
+    def sample(self, shape: tuple[int, ...] = ()) -> Tensor:
         """Return head indices by the Gumbel-max trick, head by head."""
         return torch.stack([_gumbel_argmax(lp.expand(*shape, *lp.shape)) for lp in self.log_probs], -1)
 
@@ -148,7 +148,7 @@ class Conditional:
             joint = table if joint is None else joint.unsqueeze(-1) + table
         self.joint = joint.flatten(len(batch))  # type: ignore[union-attr]  # there is at least one head
 
-    def sample(self, shape: torch.Size) -> Tensor:
+    def sample(self, shape: tuple[int, ...] = ()) -> Tensor:
         """Return head indices, all heads from one Gumbel-max draw over the joint table."""
         return self._unravel(_gumbel_argmax(self.joint.expand(*shape, *self.joint.shape)))
 

@@ -1,23 +1,16 @@
-"""Recurrent memories as TensorDict modules: one step at collection, whole rows (cut at episode starts) at the update.
-
-The carried state lives in the tensordict: it enters under its plain key and leaves under ("next", key). Zeros mean
-"start here": TorchRL's primer writes them when an episode begins, and a learned start replaces exactly them.
-"""
+"""LSTM and GRU cores: native kernels wherever a row is whole, our own reset-aware pass where episodes begin inside it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-from tensordict import TensorDictBase
-from tensordict.nn import TensorDictModuleBase
 from torch import Tensor, nn
-from torchrl.data import Unbounded
-from torchrl.envs import TensorDictPrimer, Transform
-from torchrl.modules import recurrent_mode
 
 from .. import keys
-from .pieces import cut
+from .cores import MemoryCore
+from .gru_rows import gru_rows
+from .lstm_rows import lstm_rows
 
 
 class ZeroStart(nn.Module):
@@ -29,88 +22,97 @@ class ZeroStart(nn.Module):
 
 
 class LearnedStart(nn.Module):
-    """Episodes start from a learned state [N, H] per state key."""
+    """Episodes start from a learned state [N, H] per state, which replaces the primer's zeros wherever they stand."""
 
     def __init__(self, num_states: int, num_layers: int, hidden_size: int) -> None:
         super().__init__()
         self.values = nn.ParameterList([torch.zeros(num_layers, hidden_size) for _ in range(num_states)])
 
     def forward(self, states: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Return the states [B, N, H] with the learned start added to those that are all zeros."""
-        blank = torch.stack([(state == 0).flatten(1).all(-1) for state in states]).all(0)
-        return [state + blank[:, None, None] * value for state, value in zip(states, self.values)]
+        """Return the states [..., N, H] with the learned start in place of those that are all zeros."""
+        blank = torch.stack([(state == 0).flatten(-2).all(-1) for state in states]).all(0)
+        return [state + blank[..., None, None] * value for state, value in zip(states, self.values)]
 
 
-class RecurrentMemory(TensorDictModuleBase):
-    """An nn.LSTM or nn.GRU from `in_key` to `out_key` with its state in `state_keys`, [*B, N, H] each.
-
-    Under `torchrl.modules.set_recurrent_mode(True)` the last batch axis is time: rows are cut where `is_init` is set
-    and every piece starts from the state stored at its first step; next states are not written. Otherwise one step is
-    taken and the next states are written.
+class RecurrentCore(MemoryCore):
+    """What LSTM and GRU share: start, layers, output norm.
 
     Args:
-        rnn: batch_first nn.LSTM (two states) or nn.GRU (one).
-        start: where episodes start, ZeroStart or LearnedStart.
-        norm: applied to the output, nn.LayerNorm or nn.Identity.
+        rnn: batch_first nn.LSTM or nn.GRU; it owns the weights.
+        start: ZeroStart or LearnedStart.
+        norm: applied to the output; nn.LayerNorm or nn.Identity.
+        names: names of the states, each [N, H].
     """
 
-    def __init__(
-        self,
-        rnn: nn.LSTM | nn.GRU,
-        start: nn.Module,
-        norm: nn.Module,
-        in_key: str,
-        out_key: str,
-        state_keys: tuple[str, ...],
-    ) -> None:
-        super().__init__()
+    def __init__(self, rnn: nn.LSTM | nn.GRU, start: nn.Module, norm: nn.Module, names: tuple[str, ...]) -> None:
+        shape = (rnn.num_layers, rnn.hidden_size)
+        super().__init__(rnn.hidden_size, {name: shape for name in names})
         self.rnn, self.start, self.norm = rnn, start, norm
-        self.state_keys = state_keys
-        self.out_features = rnn.hidden_size
-        self.in_keys = [in_key, *state_keys, keys.IS_INIT]
-        self.out_keys = [out_key, *(("next", key) for key in state_keys)]
 
-    def transforms(self) -> list[Transform]:
-        """Return fresh environment transforms this memory needs: the primer that carries its state."""
-        spec = {key: Unbounded(shape=(self.rnn.num_layers, self.rnn.hidden_size)) for key in self.state_keys}
-        return [TensorDictPrimer(spec, expand_specs=True)]
-
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Write the memory's output, and its next states where one step is taken."""
-        x, *states, is_init = (tensordict.get(key) for key in self.in_keys)
-        batch = x.shape[:-1]
-        if recurrent_mode():
-            length = batch[-1] if batch else 1
-            rows = [value.reshape(-1, length, *value.shape[len(batch) :]) for value in (x, *states)]
-            y = self.run(rows[0], rows[1:], is_init.reshape(-1, length))
-            return tensordict.set(self.out_keys[0], y.reshape(*batch, self.out_features))
-        fresh = is_init.reshape(-1, 1, 1)
-        states = [state.reshape(-1, *state.shape[-2:]).masked_fill(fresh, 0.0) for state in states]
-        y, states = self.step(x.reshape(-1, x.shape[-1]), states)
-        tensordict.set(self.out_keys[0], y.reshape(*batch, self.out_features))
-        for key, state in zip(self.out_keys[1:], states):
-            tensordict.set(key, state.reshape(*batch, *state.shape[1:]))
-        return tensordict
-
-    def step(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Return output [B, H] and next states [B, N, H] of one step from x [B, F]."""
-        y, states = self._call(x.unsqueeze(1), self.start(states))
-        return self.norm(y.squeeze(1)), states
+    def step(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+        """Return output [B, H] and next states [B, N, H]."""
+        states = self.start(states)
+        following = []
+        for layer in range(self.rnn.num_layers):
+            new = self._cell(x, [state[:, layer] for state in states], self._weights(layer))
+            following.append(new)
+            x = new[0]
+        return self.norm(x), [torch.stack(parts, 1) for parts in zip(*following)]
 
     def run(self, x: Tensor, states: Sequence[Tensor], is_init: Tensor) -> Tensor:
-        """Return outputs [B, L, H] of rows x [B, L, F] with stored states [B, L, N, H], cut at is_init [B, L]."""
-        pieces = cut(is_init)
-        if pieces is None:
-            y, _ = self._call(x, self.start([state[:, 0] for state in states]))
-            return self.norm(y)
-        firsts = [state.flatten(0, 1)[pieces.first] for state in states]
-        y, _ = self._call(pieces.pad(x), self.start(firsts))
-        return self.norm(pieces.join(y, len(x)))
+        """Return outputs [B, L, H]; see `MemoryCore.run`."""
+        if not is_init[:, 1:].any():
+            firsts = self.start([state[:, 0] for state in states])
+            return self.norm(self._whole(x, [first.transpose(0, 1).contiguous() for first in firsts]))
+        states = self.start(states)
+        x, cut = x.transpose(0, 1), is_init.t()
+        for layer in range(self.rnn.num_layers):
+            x = self._rows(x, [state[:, :, layer].transpose(0, 1) for state in states], cut, self._weights(layer))
+        return self.norm(x.transpose(0, 1))
 
-    def _call(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        packed = [state.transpose(0, 1).contiguous() for state in states]
-        if len(packed) == 1:
-            y, last = self.rnn(x, packed[0])
-            return y, [last.transpose(0, 1)]
-        y, last = self.rnn(x, tuple(packed))
-        return y, [state.transpose(0, 1) for state in last]
+    def _weights(self, layer: int) -> list[Tensor]:
+        return self.rnn.all_weights[layer]
+
+    def _cell(self, x: Tensor, states: list[Tensor], weights: list[Tensor]) -> Sequence[Tensor]:
+        """Return the next states [B, H] of one layer, the output first."""
+        raise NotImplementedError
+
+    def _whole(self, x: Tensor, states: list[Tensor]) -> Tensor:
+        """Return the outputs of rows without inner starts by the native kernel."""
+        raise NotImplementedError
+
+    def _rows(self, x: Tensor, states: list[Tensor], cut: Tensor, weights: list[Tensor]) -> Tensor:
+        """Return one layer's outputs [L, B, H] of rows with inner starts."""
+        raise NotImplementedError
+
+
+class LSTMCore(RecurrentCore):
+    """A long short-term memory; states h and c."""
+
+    def __init__(self, rnn: nn.LSTM, start: nn.Module, norm: nn.Module) -> None:
+        super().__init__(rnn, start, norm, (keys.HIDDEN_H, keys.HIDDEN_C))
+
+    def _cell(self, x: Tensor, states: list[Tensor], weights: list[Tensor]) -> Sequence[Tensor]:
+        return torch.lstm_cell(x, states, *weights)
+
+    def _whole(self, x: Tensor, states: list[Tensor]) -> Tensor:
+        return self.rnn(x, tuple(states))[0]
+
+    def _rows(self, x: Tensor, states: list[Tensor], cut: Tensor, weights: list[Tensor]) -> Tensor:
+        return lstm_rows(x, states[0], states[1], cut, weights)
+
+
+class GRUCore(RecurrentCore):
+    """A gated recurrent unit; one state."""
+
+    def __init__(self, rnn: nn.GRU, start: nn.Module, norm: nn.Module) -> None:
+        super().__init__(rnn, start, norm, (keys.HIDDEN,))
+
+    def _cell(self, x: Tensor, states: list[Tensor], weights: list[Tensor]) -> Sequence[Tensor]:
+        return (torch.gru_cell(x, states[0], *weights),)
+
+    def _whole(self, x: Tensor, states: list[Tensor]) -> Tensor:
+        return self.rnn(x, states[0])[0]
+
+    def _rows(self, x: Tensor, states: list[Tensor], cut: Tensor, weights: list[Tensor]) -> Tensor:
+        return gru_rows(x, states[0], cut, weights)

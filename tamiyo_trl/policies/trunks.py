@@ -1,33 +1,33 @@
-"""Trunks: from observation to core, shared by policy and value or one for each."""
+"""Trunks: from observation to core, one shared by policy and value or one for each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Protocol
 
-from tensordict.nn import TensorDictModule
-from tensordict.nn import TensorDictModuleBase
+from tensordict.nn import TensorDictModule, TensorDictModuleBase
 from torch import nn
 
 from .. import keys
+from .cores import MemoryModule
 from .initialisation import orthogonal
-from .memories import Memory, MemoryModule
+from .memories import Memory
 
 
 @dataclass(frozen=True)
-class Blueprint:
+class TrunkPlan:
     """What a trunk is built from.
 
     Attributes:
-        input_key: the observation it reads.
-        features: size of that observation.
-        normaliser: normalises the observation; shared by all trunks.
+        observation_key: the entry it reads.
+        features: size of that entry.
+        normaliser: normalises it; all trunks share one.
         memory: recipe of the memory.
         encoder_size: width of the encoder's one layer.
         hidden_size: width of the memory.
     """
 
-    input_key: str
+    observation_key: str
     features: int
     normaliser: nn.Module
     memory: Memory
@@ -35,52 +35,50 @@ class Blueprint:
     hidden_size: int
 
 
-@dataclass(frozen=True)
-class Trunk:
-    """Encoder and memory: normalised observation -> Linear -> ReLU -> memory -> `core_key`."""
+class Trunk(nn.Module):
+    """Normalised observation -> Linear -> ReLU -> memory -> core; its entries are named with `prefix`.
 
-    encoder: TensorDictModule
-    memory: MemoryModule
-    core_key: str
+    Attributes:
+        encoder: observation -> encoded.
+        memory: encoded and states -> core and next states.
+        core_key: where the core is written.
+    """
+
+    def __init__(self, plan: TrunkPlan, prefix: str = "") -> None:
+        super().__init__()
+        encoded, self.core_key = prefix + keys.ENCODED, prefix + keys.CORE
+        layer = orthogonal(nn.Linear(plan.features, plan.encoder_size))
+        net = nn.Sequential(plan.normaliser, layer, nn.ReLU())
+        self.encoder = TensorDictModule(net, in_keys=[plan.observation_key], out_keys=[encoded])
+        core = plan.memory.build(plan.encoder_size, plan.hidden_size)
+        self.memory = MemoryModule(core, encoded, self.core_key, prefix)
 
     @property
-    def modules(self) -> tuple[TensorDictModuleBase, ...]:
-        """The two modules in order."""
-        return (self.encoder, self.memory)  # type: ignore[return-value]  # MemoryModule is the protocol of one
-
-
-def build_trunk(plan: Blueprint, prefix: str = "") -> Trunk:
-    """Return a new trunk whose entries (encoded, core, states) are named with `prefix`."""
-    layer = orthogonal(nn.Sequential(nn.Linear(plan.features, plan.encoder_size), nn.ReLU()))
-    encoder = TensorDictModule(
-        nn.Sequential(plan.normaliser, *layer), in_keys=[plan.input_key], out_keys=[prefix + keys.ENCODED]
-    )
-    core_key = prefix + keys.CORE
-    memory = plan.memory.build(plan.encoder_size, plan.hidden_size, prefix + keys.ENCODED, core_key, prefix)
-    return Trunk(encoder, memory, core_key)
+    def modules_in_order(self) -> tuple[TensorDictModuleBase, TensorDictModuleBase]:
+        """Encoder and memory."""
+        return self.encoder, self.memory
 
 
 class Trunks(Protocol):
-    """Which trunks a policy has."""
+    """Which trunks an actor-critic has."""
 
-    def build(self, plan: Blueprint) -> tuple[Trunk, Trunk]:
-        """Return the actor's and the critic's trunk; the same object twice where they share one."""
+    def build(self, plan: TrunkPlan) -> list[Trunk]:
+        """Return the trunks, the actor's first and the critic's last."""
 
 
 @dataclass(frozen=True)
 class SharedTrunk:
     """Policy and value read one trunk: one pass serves both."""
 
-    def build(self, plan: Blueprint) -> tuple[Trunk, Trunk]:
-        """Return one trunk twice."""
-        trunk = build_trunk(plan)
-        return trunk, trunk
+    def build(self, plan: TrunkPlan) -> list[Trunk]:
+        """Return one trunk."""
+        return [Trunk(plan)]
 
 
 @dataclass(frozen=True)
 class SeparateTrunks:
-    """Policy and value have a trunk each; the critic's entries and states are prefixed `critic_`."""
+    """Policy and value have a trunk each; the critic's entries and states are named `critic_...`."""
 
-    def build(self, plan: Blueprint) -> tuple[Trunk, Trunk]:
+    def build(self, plan: TrunkPlan) -> list[Trunk]:
         """Return two trunks."""
-        return build_trunk(plan), build_trunk(plan, "critic_")
+        return [Trunk(plan), Trunk(plan, "critic_")]

@@ -148,9 +148,7 @@ class PlainSeed:
 class PlainTrainer:
     """Trains one PlainHost. `weights` are name -> tensor as `Fleet.named_host` and `named_seed` give them."""
 
-    def __init__(
-        self, config: HostConfig, birth: HostBirth, weights: dict[str, Tensor], optim: OptimConfig
-    ) -> None:
+    def __init__(self, config: HostConfig, birth: HostBirth, weights: dict[str, Tensor], optim: OptimConfig) -> None:
         self.host, self.birth, self.optim = PlainHost(config), birth, optim
         for name, tensor in weights.items():
             self.parameter(name).data.copy_(tensor)
@@ -211,7 +209,9 @@ class PlainTrainer:
         return loss.item(), (logits.argmax(1) == labels).float().mean().item(), norm, seed_norms
 
     @torch.no_grad()
-    def measure(self, images: Tensor, labels: Tensor, switched: int | None = None, keep: set[int] | None = None) -> tuple[float, float]:
+    def measure(
+        self, images: Tensor, labels: Tensor, switched: int | None = None, keep: set[int] | None = None
+    ) -> tuple[float, float]:
         """Return loss and accuracy in evaluation mode."""
         self.host.eval()
         for seed in self.host.seeds.values():

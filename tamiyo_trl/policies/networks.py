@@ -1,0 +1,54 @@
+"""All networks of an actor-critic, in one module that owns their weights."""
+
+from __future__ import annotations
+
+from tensordict.nn import TensorDictModule
+from torch import nn
+
+from .. import keys
+from .initialisation import orthogonal
+from .interface import Interface
+from .normaliser import Normaliser
+from .trunks import Trunk, TrunkPlan, Trunks
+
+
+class Networks(nn.Module):
+    """Trunks, value head and action head, with the environment's interface they serve.
+
+    Attributes:
+        interface: what the environment shows and takes.
+        observation_key: the entry the trunks read.
+        normaliser: statistics of that entry.
+        trunks: the actor's first, the critic's last (one where they share it).
+        value: core -> state value.
+        logits: core -> logits of all heads side by side.
+    """
+
+    def __init__(self, interface: Interface, plan: TrunkPlan, trunks: Trunks, normaliser: Normaliser) -> None:
+        super().__init__()
+        self.interface = interface
+        self.observation_key = plan.observation_key
+        self.normaliser = normaliser
+        self.trunks = nn.ModuleList(trunks.build(plan))
+        self.value = _head(self.trunks[-1], 1, gain=1.0, out_key=keys.STATE_VALUE)
+        self.logits = _head(self.trunks[0], sum(interface.heads.nvec), gain=0.01, out_key=keys.LOGITS)
+
+    @property
+    def state_keys(self) -> tuple[str, ...]:
+        """Every entry carried from ("next", key) to key."""
+        return tuple(key for trunk in self.trunks for key in trunk.memory.state_keys)
+
+    @property
+    def in_keys(self) -> tuple[str, ...]:
+        """What a step reads: observation, mask, states and, where there are states, is_init."""
+        mask = () if self.interface.mask_key is None else (self.interface.mask_key,)
+        is_init = (keys.IS_INIT,) if self.state_keys else ()
+        return (self.observation_key, *mask, *self.state_keys, *is_init)
+
+
+def _head(trunk: Trunk, out_features: int, gain: float, out_key: str) -> TensorDictModule:
+    """Return core -> Linear -> ReLU -> Linear, half as wide inside as the core."""
+    size = trunk.memory.out_features
+    inner = max(1, size // 2)
+    net = nn.Sequential(orthogonal(nn.Linear(size, inner)), nn.ReLU(), orthogonal(nn.Linear(inner, out_features), gain))
+    return TensorDictModule(net, in_keys=[trunk.core_key], out_keys=[out_key])
