@@ -12,14 +12,15 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import multiprocessing
 import os
 import platform
 import shlex
 import sys
 import time
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -30,17 +31,19 @@ import tyro
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torchrl.envs import TransformedEnv
+from tensordict.nn import TensorDictModuleBase
+from torchrl.envs import Compose, EnvBase, TransformedEnv
 
-from tamiyo_trl.envs import GrowthConfig, GrowthEnv
+from tamiyo_trl.envs import GrowthConfig, make_growth_env
+from tamiyo_trl.envs.actions import HEADS
 from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
 from tamiyo_trl.evaluation import Episode, compare, evaluate, growth_summary
-from tamiyo_trl.evaluation.held_out import BASELINES, evaluate_baseline, kept, load_episodes
+from tamiyo_trl.evaluation.held_out import BASELINES, kept, make_baseline
 from tamiyo_trl.evaluation.metrics import Row
 from tamiyo_trl.evaluation.plots import learning_curve, timeline
 from tamiyo_trl.evaluation.report import RunFacts, run_report
+from tamiyo_trl.hosts.family import make_family
 from tamiyo_trl.objectives import LinearSchedule, PPOConfig, PPOLearner
-from tamiyo_trl.objectives.schedules import value_at
 from tamiyo_trl.policies import ActorCritic, ActorCriticOptions, make_actor_critic
 from tamiyo_trl.training import TrainConfig, has_run, train
 
@@ -59,7 +62,8 @@ class Args:
         hidden_size: Units of the memory.
         encoder_size: Units of the encoder before it.
         episodes: Training episodes in all; one batch is one episode of every env.
-        n_envs: Hosts trained in lockstep.
+        n_envs: Hosts trained at once.
+        processes: Processes the hosts are shared out over; one for each core is fastest.
         seed: Root of every random stream of the training.
         eval_episodes: Held-out hosts that every controller meets after training.
         eval_seed: Root seed of the held-out hosts; must differ from `seed`.
@@ -67,8 +71,11 @@ class Args:
         tensorboard: Also write TensorBoard events (pip install "tamiyo-trl[tensorboard]").
         threads: Intra-op threads of each process; more than 1 is slower for hosts this small.
         env: What is simulated.
-        ppo: The learner's settings.
-        entropy_end: Entropy coefficient at the end of training, reached linearly from `ppo.entropy_coeff`.
+        lr: Learning rate of the controller.
+        lr_end: Learning rate at the end of training, reached linearly.
+        entropy_coeff: Weight of the entropy bonus (nats).
+        entropy_end: Weight of the entropy bonus at the end of training, reached linearly.
+        ppo: The learner's other settings.
     """
 
     name: str
@@ -79,6 +86,7 @@ class Args:
     encoder_size: int = 256
     episodes: int = 2000
     n_envs: int = 16
+    processes: int = 1
     seed: int = 0
     eval_episodes: int = 64
     eval_seed: int = 1_000_003
@@ -86,8 +94,11 @@ class Args:
     tensorboard: bool = False
     threads: int = 1
     env: GrowthConfig = field(default_factory=GrowthConfig)
+    lr: float = 1e-3
+    lr_end: float = 1e-4
+    entropy_coeff: float = 0.02
+    entropy_end: float = 0.002
     ppo: PPOConfig = field(default_factory=PPOConfig)
-    entropy_end: float = 0.005
 
     def __post_init__(self) -> None:
         for name in ("episodes", "eval_episodes"):
@@ -95,6 +106,8 @@ class Args:
                 raise ConfigError(
                     f"{name} must be a positive multiple of n_envs={self.n_envs}, got {getattr(self, name)}"
                 )
+        if self.processes < 1 or self.n_envs % self.processes:
+            raise ConfigError(f"n_envs must be a multiple of processes: {self.n_envs} is not of {self.processes}")
         if self.seed == self.eval_seed:
             raise ConfigError(
                 f"eval_seed must differ from seed, both are {self.seed}: held-out hosts are never trained on"
@@ -108,10 +121,10 @@ class Args:
         return self.runs / self.name
 
 
-def main() -> int:
+def main(argv: list[str]) -> int:
     """Run the recipe; return the exit status."""
     try:
-        args, argv = read_arguments(sys.argv[1:])
+        args, argv = read_arguments(argv)
         torch.set_num_threads(args.threads)
         return run(args, argv)
     except TamiyoError as error:
@@ -138,19 +151,16 @@ def parse(argv: list[str]) -> Args:
 
 def run(args: Args, argv: list[str]) -> int:
     """Train, evaluate and report."""
-    env = GrowthEnv(args.env, args.n_envs, args.seed)
-    actor_critic = make_actor_critic(
-        env,
-        args.memory,
-        hidden_size=args.hidden_size,
-        encoder_size=args.encoder_size,
-        seed=args.seed,
-        options=ActorCriticOptions(head_names=env.head_names),
-    )
+    if not args.resume and (has_run(args.folder) or (args.folder / "config.json").exists()):
+        raise RunFolderError(
+            f"{args.folder} already holds a run: add --resume to go on with it, or choose another --name"
+        )
     frames = args.episodes * args.env.episode_steps
-    start = value_at(args.ppo.entropy_coeff, 0)
-    ppo = dataclasses.replace(args.ppo, entropy_coeff=LinearSchedule(start, args.entropy_end, frames))
-    learner = PPOLearner(actor_critic, ppo, seed=args.seed)
+    ppo = dataclasses.replace(
+        args.ppo,
+        lr=LinearSchedule(args.lr, args.lr_end, frames),
+        entropy_coeff=LinearSchedule(args.entropy_coeff, args.entropy_end, frames),
+    )
     config = TrainConfig(
         total_frames=frames,
         frames_per_batch=args.n_envs * args.env.episode_steps,
@@ -158,34 +168,40 @@ def run(args: Args, argv: list[str]) -> int:
         tensorboard=args.tensorboard,
         seed=args.seed,
     )
-    if not args.resume and (has_run(args.folder) or (args.folder / "config.json").exists()):
-        raise RunFolderError(
-            f"{args.folder} already holds a run: add --resume to go on with it, or choose another --name"
+    with closing(make_growth_env(args.env, args.n_envs, args.seed, args.processes)) as env:
+        actor_critic = make_controller(args, env)
+        updates = train(
+            TransformedEnv(env, actor_critic.transforms()),
+            actor_critic,
+            PPOLearner(actor_critic, ppo, seed=args.seed),
+            config,
+            directory=args.folder,
+            resume=args.resume,
+            summaries=[growth_summary],
         )
-    updates = train(
-        TransformedEnv(env, actor_critic.transforms()),
-        actor_critic,
-        learner,
-        config,
-        directory=args.folder,
-        resume=args.resume,
-        summaries=[growth_summary],
-    )
-    write_config(args, argv)
-    console.print(f"[bold]{args.folder}[/]: {args.episodes:,} episodes of {args.n_envs} hosts in lockstep")
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        # The baselines play on the second core while the controller trains on the first.
-        jobs = {name: pool.submit(play_baseline, name, args) for name in BASELINES}
+        write_config(args, argv)
+        console.print(f"[bold]{args.folder}[/]: {args.episodes:,} episodes of {args.n_envs} hosts at once")
         try:
             show_training(updates, args)
+            results = meet_held_out_hosts(args, env, actor_critic)
         except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
             command = f"python recipes/train.py --name {args.name} --runs {args.runs} --resume"
             console.print(f"\nstopped and saved; go on with: [bold]{command}[/]")
             return 130
-        report(args, argv, actor_critic, jobs)
+    report(args, argv, results)
     return 0
+
+
+def make_controller(args: Args, env: EnvBase) -> ActorCritic:
+    """Return the untrained controller."""
+    return make_actor_critic(
+        env,
+        args.memory,
+        hidden_size=args.hidden_size,
+        encoder_size=args.encoder_size,
+        seed=args.seed,
+        options=ActorCriticOptions(head_names=HEADS),
+    )
 
 
 def write_config(args: Args, argv: list[str]) -> None:
@@ -195,24 +211,18 @@ def write_config(args: Args, argv: list[str]) -> None:
     (args.folder / "config.json").write_text(json.dumps(settings, indent=2, default=str) + "\n")
 
 
-def play_baseline(name: str, args: Args) -> None:
-    """Evaluate a baseline, unless its results file is there already."""
-    path = results_file(args, name)
-    kept(path, lambda: evaluate_baseline(name, args.env, args.eval_episodes, args.n_envs, args.eval_seed))
-
-
-def results_file(args: Args, controller: str) -> Path:
-    """Return where a controller's held-out episodes are kept."""
-    return args.folder / "held_out" / f"{controller.replace(' ', '-')}.json"
-
-
 # ---- what is shown while it trains -----------------------------------------------------------------------------------
 
 
-def show_training(updates, args: Args) -> None:  # type: ignore[no-untyped-def]  # a generator of metrics
-    """Drive the training, showing its numbers as they come."""
+def progress_bar() -> Progress:
+    """Return the bar that long work is shown by."""
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[shown]}")]
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
+    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console)
+
+
+def show_training(updates: Iterator[dict[str, float]], args: Args) -> None:
+    """Drive the training, showing its numbers as they come."""
+    with progress_bar() as progress:
         task = progress.add_task("episodes", total=args.episodes, shown="")
         every = max(1, args.episodes // args.n_envs // 10)
         for metrics in updates:
@@ -220,7 +230,7 @@ def show_training(updates, args: Args) -> None:  # type: ignore[no-untyped-def] 
             shown = describe(metrics)
             progress.update(task, completed=done, shown=shown)
             if not console.is_terminal and int(metrics["train/updates"]) % every == 0:
-                progress.console.print(f"episode {done}: {shown}")
+                progress.console.print(f"episode {done}: {shown}", soft_wrap=True)
 
 
 def describe(metrics: dict[str, float]) -> str:
@@ -239,28 +249,38 @@ def describe(metrics: dict[str, float]) -> str:
 # ---- what is left when it has trained --------------------------------------------------------------------------------
 
 
-def report(args: Args, argv: list[str], actor_critic: ActorCritic, jobs: dict[str, Future[None]]) -> None:
-    """Evaluate the trained controller, wait for the baselines, write the report and show it."""
-    with console.status("the trained controller meets the held-out hosts"):
-        learned = kept(results_file(args, args.memory), lambda: play_learned(args, actor_critic))
-    with console.status("waiting for the baselines"):
-        for job in jobs.values():
-            job.result()
-    results = {args.memory: learned} | {name: load_episodes(results_file(args, name)) for name in BASELINES}
+def report(args: Args, argv: list[str], results: dict[str, list[Episode]]) -> None:
+    """Write the report and show it."""
     rows = compare(results, reference="never-grow", random="random-legal")
     pictures = draw(args, results, rows)
     write_episodes(args.folder / "episodes.csv", results)
-    page = run_report(args.name, rows, args.memory, facts(args, argv, learned), pictures)
+    page = run_report(args.name, rows, args.memory, facts(args, argv, results[args.memory]), pictures)
     (args.folder / "report.md").write_text(page)
-    console.print(Markdown(page.split("\n## How")[0].split("\n## Learning")[0]))
+    console.print(Markdown(page.split("\n## Learning")[0]))
     for name in ("report.md", *pictures.values(), "metrics.csv", "episodes.csv"):
-        console.print(f"  {args.folder / name}")
+        console.print(f"  {args.folder / name}", soft_wrap=True)
 
 
-def play_learned(args: Args, actor_critic: ActorCritic) -> list[Episode]:
-    """Return what the trained controller makes of the held-out hosts."""
-    env = TransformedEnv(GrowthEnv(args.env, args.n_envs, args.eval_seed), actor_critic.transforms())
-    return evaluate(env, actor_critic.policy, args.eval_episodes)
+def meet_held_out_hosts(args: Args, env: EnvBase, actor_critic: ActorCritic) -> dict[str, list[Episode]]:
+    """Return what the trained controller and every baseline make of the same held-out hosts.
+
+    Controllers that have a results file already are read from it.
+    """
+    contenders: dict[str, tuple[TensorDictModuleBase, Compose]] = {
+        args.memory: (actor_critic.policy, actor_critic.transforms())
+    }
+    contenders |= {name: (make_baseline(name, args.env, args.eval_seed), Compose()) for name in BASELINES}
+    results: dict[str, list[Episode]] = {}
+    with progress_bar() as progress:
+        task = progress.add_task("held-out hosts", total=args.eval_episodes * len(contenders), shown="")
+        for name, (policy, transforms) in contenders.items():
+            progress.update(task, shown=name)
+            env.set_seed(args.eval_seed, static_seed=True)
+            play = partial(evaluate, TransformedEnv(env, transforms), policy, args.eval_episodes)
+            path = args.folder / "held_out" / f"{name.replace(' ', '-')}.json"
+            results[name] = kept(path, partial(play, on_episodes=partial(progress.advance, task)))
+            progress.update(task, completed=args.eval_episodes * len(results))
+    return results
 
 
 def draw(args: Args, results: dict[str, list[Episode]], rows: list[Row]) -> dict[str, str]:
@@ -297,7 +317,7 @@ def write_episodes(path: Path, results: dict[str, list[Episode]]) -> None:
 
 def facts(args: Args, argv: list[str], learned: list[Episode]) -> RunFacts:
     """Return what a reader needs to rerun this."""
-    deficits = GrowthEnv(args.env, 1).world.episodes.family.deficits
+    deficits = make_family(args.env.family, args.env.image_size).deficits
     timings = read_metrics(args.folder / "timings.csv")
     return RunFacts(
         command=shlex.join(["python", "recipes/train.py", *argv]),
@@ -315,7 +335,7 @@ def facts(args: Args, argv: list[str], learned: list[Episode]) -> RunFacts:
 
 if __name__ == "__main__":
     started = time.perf_counter()
-    status = main()
+    status = main(sys.argv[1:])
     if status == 0:
         console.print(f"done in {(time.perf_counter() - started) / 60:.1f} minutes")
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""Settings every test runs under: one intra-op thread (two are slower on shared cores) and a fixed hypothesis profile."""
+"""Settings every test runs under: one intra-op thread (two are slower on shared cores), a fixed hypothesis profile."""
 
 from __future__ import annotations
 

@@ -81,13 +81,21 @@ def test_installed_wheel_serves_the_public_names(wheel, tmp_path):
         "assert e.__file__.startswith(__import__('sys').argv[1]), e.__file__"
     )
     result = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, sys.argv[1]); {''}\n{code}", str(tmp_path)],
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, sys.argv[1])\n{code}", str(tmp_path)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_editable_install_serves_the_checkout(tmp_path):
+    code = "import tamiyo_trl.transforms as t, tamiyo_trl.envs as e; print(t.__file__); print(e.__file__)"
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    served = [Path(line).resolve() for line in result.stdout.split()]
+    assert served == [ROOT / "transforms" / "__init__.py", ROOT / "tamiyo_trl" / "envs" / "__init__.py"]
 
 
 def test_recipes_shadow_no_module():

@@ -4,7 +4,8 @@ if __name__ == "transforms":
     raise ImportError("this folder is part of tamiyo_trl: import it as `tamiyo_trl.transforms`")
 
 from .flat_action import FlatAction, joint_actions
+from .frame_stack import FrameStack
 from .hidden_state_reset import HiddenStateReset
 from .previous_action import PreviousAction
 
-__all__ = ["FlatAction", "HiddenStateReset", "PreviousAction", "joint_actions"]
+__all__ = ["FlatAction", "FrameStack", "HiddenStateReset", "PreviousAction", "joint_actions"]

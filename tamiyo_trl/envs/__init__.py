@@ -3,6 +3,7 @@
 from ..seeds import LifecycleConfig
 from .config import GrowthConfig, TrainingConfig
 from .growth import GrowthEnv
+from .parallel import make_growth_env
 from .recall import RecallEnv
 
-__all__ = ["GrowthConfig", "GrowthEnv", "LifecycleConfig", "RecallEnv", "TrainingConfig"]
+__all__ = ["GrowthConfig", "GrowthEnv", "LifecycleConfig", "RecallEnv", "TrainingConfig", "make_growth_env"]

@@ -9,7 +9,7 @@ from ..errors import ConfigError
 from ..hosts.family import FAMILIES
 from ..seeds import LifecycleConfig
 from ..seeds.blueprints import BLUEPRINTS
-from .observations import feature_set
+from .observations import feature_names, feature_set
 from .rewards import RewardConfig, reward_parts
 
 DEFAULT_BLUEPRINTS = ("norm", "attention", "depthwise", "conv_light", "conv_heavy", "wide", "lossy")
@@ -110,6 +110,11 @@ class GrowthConfig:
             raise ConfigError(f"{self.task} has image sizes {TASKS[self.task].image_sizes}, got {self.image_size}")
         if min(self.splits.train, self.splits.val, self.splits.test) < 1:
             raise ConfigError(f"every split needs at least one image, got {self.splits}")
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Name of every observation column."""
+        return feature_names(feature_set(self.observation), len(self.sites), self.blueprints)
 
     @classmethod
     def spec(cls) -> GrowthConfig:

@@ -1,7 +1,7 @@
 """Which episode each host is in, and everything drawn for it: deficit, images, data order, births of host and seeds.
 
-Host e's k-th episode has the seed derived from (root seed, first host + e, k); all draws are functions of that seed alone, so the
-state to be kept is three numbers and a data order per host, and the images are drawn again when needed.
+Host e's k-th episode has the seed derived from (root seed, first host + e, k); all draws are functions of that seed
+alone, so the state to be kept is three numbers and a data order per host, and images are drawn again when needed.
 """
 
 from __future__ import annotations

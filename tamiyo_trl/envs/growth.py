@@ -19,7 +19,7 @@ from ..seeding import generator
 from . import specs
 from .actions import HEADS, joint_actions
 from .config import GrowthConfig
-from .observations import Scene, feature_bounds, feature_names, feature_set, observe
+from .observations import Scene, feature_bounds, feature_set, observe
 from .readings import Readings
 from .rewards import pay, reward_parts
 from .world import World
@@ -64,7 +64,7 @@ class GrowthEnv(EnvBase):
         self.world = World(config, n_envs, seed, torch.device(device), first_env)
         self._features = feature_set(config.observation)
         n_sites, n_blueprints = len(config.sites), len(config.blueprints)
-        self.feature_names = feature_names(self._features, n_sites, config.blueprints)
+        self.feature_names = config.feature_names
         self.joint_actions = joint_actions(n_sites, n_blueprints)
         self._action_rng = generator(seed, "random actions")
 

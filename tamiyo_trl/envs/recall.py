@@ -21,6 +21,7 @@ from ..seeding import derive_seed
 
 WAIT, ANSWER = 0, 1
 OPS = ("WAIT", "ANSWER")
+DONE_KEYS = (keys.DONE, keys.TERMINATED, keys.TRUNCATED)
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class RecallEnv(EnvBase):
             "_question_step": torch.zeros(E, dtype=torch.int64),
             "_cue": torch.zeros(E, 2, dtype=torch.int64),
             "_answers": torch.zeros(E, S, K, dtype=torch.bool),
+            "_mask": torch.zeros(E, len(OPS), S, K, dtype=torch.bool),
         }.items():
             self.register_buffer(name, tensor)
         self.set_seed(seed)
@@ -133,64 +135,55 @@ class RecallEnv(EnvBase):
 
     def _begin(self, rows: torch.Tensor) -> None:
         """Draw a new episode for each of `rows` (bool [E]); the others keep theirs."""
-        c, E, gen = self.config, len(rows), self._generator
-        cue = torch.stack([torch.randint(n, (E,), generator=gen) for n in (c.sites, c.colours)], -1)
-        site_score = torch.rand(E, c.sites, generator=gen)
+        c, gen, n = self.config, self._generator, int(rows.sum())
+        cue = torch.stack([torch.randint(size, (n,), generator=gen) for size in (c.sites, c.colours)], -1)
+        site_score = torch.rand(n, c.sites, generator=gen)
         site_score.scatter_(1, cue[:, :1], 2.0)  # the cue is always among the legal ones; the rest are drawn evenly
-        colour_score = torch.rand(E, c.sites, c.colours, generator=gen)
-        colour_score[torch.arange(E), cue[:, 0], cue[:, 1]] = 2.0
-        answers = _largest(colour_score, c.legal_colours) & _largest(site_score, c.legal_sites).unsqueeze(-1)
-        question = 1 + c.delay + torch.randint(c.jitter + 1, (E,), generator=gen)
-        self._cue[rows], self._answers[rows], self._question_step[rows] = cue[rows], answers[rows], question[rows]
+        colour_score = torch.rand(n, c.sites, c.colours, generator=gen)
+        colour_score[torch.arange(n), cue[:, 0], cue[:, 1]] = 2.0
+        self._answers[rows] = _largest(colour_score, c.legal_colours) & _largest(site_score, c.legal_sites)[..., None]
+        self._question_step[rows] = 1 + c.delay + torch.randint(c.jitter + 1, (n,), generator=gen)
+        self._cue[rows] = cue
         self._step_in_episode[rows] = 0
 
     def _show(self) -> TensorDict:
         """Return observation, mask and a clear done flag of the present step."""
-        c, E, gen = self.config, self.batch_size[0], self._generator
-        is_cue, is_question = self._step_in_episode == 0, self._step_in_episode == self._question_step
-        symbol = torch.stack([torch.randint(n, (E,), generator=gen) for n in (c.sites, c.colours)], -1)
-        shown = torch.rand(E, generator=gen) < c.distraction
-        symbol = torch.where(is_cue.unsqueeze(-1), self._cue, symbol)
-        shown = (shown & ~is_question) | is_cue
-        pair = torch.cat([_one_hot(symbol[:, 0], c.sites), _one_hot(symbol[:, 1], c.colours)], -1) * shown.unsqueeze(-1)
-        observation = torch.cat([is_cue.unsqueeze(-1), is_question.unsqueeze(-1), pair], -1).float()
-        done = torch.zeros(E, 1, dtype=torch.bool)
-        flags = {name: done.clone() for name in (keys.DONE, keys.TERMINATED, keys.TRUNCATED)}
-        return TensorDict(
-            {keys.OBSERVATION: observation, keys.ACTION_MASK: self._mask(), **flags}, batch_size=self.batch_size
-        )
-
-    def _mask(self) -> torch.Tensor:
-        """Return the legal joint actions, bool [E, 2, S, K]."""
-        asks = self._step_in_episode == self._question_step
-        wait = torch.zeros_like(self._answers)
-        wait[:, 0, 0] = True
-        return torch.stack([wait, self._answers & asks[:, None, None]], 1)
+        c, E = self.config, self.batch_size[0]
+        is_cue, asks = self._step_in_episode == 0, self._step_in_episode == self._question_step
+        draw = torch.rand(3, E, generator=self._generator)
+        noise = torch.stack([draw[0] * c.sites, draw[1] * c.colours], -1).long()
+        symbol = torch.where(is_cue[:, None], self._cue, noise)
+        shown = is_cue | ((draw[2] < c.distraction) & ~asks)
+        observation = torch.zeros(E, 2 + c.sites + c.colours)
+        observation[:, 0], observation[:, 1] = is_cue, asks
+        observation.scatter_(1, symbol + torch.tensor([2, 2 + c.sites]), shown[:, None].float().expand(E, 2))
+        self._mask = torch.zeros(E, len(OPS), c.sites, c.colours, dtype=torch.bool)
+        self._mask[:, WAIT, 0, 0] = True
+        self._mask[:, ANSWER] = self._answers & asks[:, None, None]
+        clear = {name: torch.zeros(E, 1, dtype=torch.bool) for name in DONE_KEYS}
+        shown_keys = {keys.OBSERVATION: observation, keys.ACTION_MASK: self._mask.clone()}
+        return TensorDict(shown_keys | clear, batch_size=self.batch_size)
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         action = tensordict.get(keys.ACTION)
         self._check(action)
-        asked = self._step_in_episode == self._question_step
-        right = (action[:, 0] == ANSWER) & (action[:, 1:] == self._cue).all(-1)
+        asks = self._step_in_episode == self._question_step
+        right = asks & (action[:, 0] == ANSWER) & (action[:, 1:] == self._cue).all(-1)
         self._step_in_episode += 1
         out = self._show()
-        done = asked.unsqueeze(-1)
         for name in (keys.DONE, keys.TERMINATED):
-            out.set(name, done.clone())
-        return out.set(keys.REWARD, (right & asked).float().unsqueeze(-1))
+            out.set(name, asks.unsqueeze(-1).clone())
+        return out.set(keys.REWARD, right.float().unsqueeze(-1))
 
     def _check(self, action: torch.Tensor) -> None:
-        mask = self._mask()
-        nvec = torch.tensor(mask.shape[1:])
-        inside = ((action >= 0) & (action < nvec)).all(-1)
+        sizes = torch.tensor(self._mask.shape[1:])
+        inside = ((action >= 0) & (action < sizes)).all(-1)
         op, site, colour = torch.where(inside.unsqueeze(-1), action, 0).unbind(-1)
-        legal = inside & mask[torch.arange(len(mask)), op, site, colour]
-        if legal.all():
-            return
-        env = int((~legal).nonzero()[0])
-        raise IllegalActionError(
-            f"illegal action {action[env].tolist()} in env {env}: {self._reason(env, action[env])}"
-        )
+        legal = inside & self._mask[torch.arange(len(action)), op, site, colour]
+        if not legal.all():
+            env = int((~legal).nonzero()[0])
+            reason = self._reason(env, action[env])
+            raise IllegalActionError(f"illegal action {action[env].tolist()} in env {env}: {reason}")
 
     def _reason(self, env: int, action: torch.Tensor) -> str:
         op = int(action[0])
@@ -203,7 +196,7 @@ class RecallEnv(EnvBase):
 
     def rand_action(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
         """Return a legal joint action per env, uniformly drawn from the env's own generator."""
-        score = torch.rand(self._mask().shape, generator=self._generator).masked_fill_(~self._mask(), -1.0)
+        score = torch.rand(self._mask.shape, generator=self._generator).masked_fill_(~self._mask, -1.0)
         flat = score.flatten(1).argmax(-1)
         action = torch.stack(torch.unravel_index(flat, score.shape[1:]), -1)
         out = TensorDict(batch_size=self.batch_size) if tensordict is None else tensordict
@@ -213,7 +206,3 @@ class RecallEnv(EnvBase):
 def _largest(score: torch.Tensor, count: int) -> torch.Tensor:
     """Return where the `count` largest scores of the last axis lie, bool of score's shape."""
     return torch.zeros_like(score, dtype=torch.bool).scatter_(-1, score.topk(count, -1).indices, True)
-
-
-def _one_hot(index: torch.Tensor, size: int) -> torch.Tensor:
-    return torch.nn.functional.one_hot(index, size)

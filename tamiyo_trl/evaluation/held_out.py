@@ -11,44 +11,36 @@ from pathlib import Path
 import numpy as np
 from tensordict.nn import TensorDictModuleBase
 
-from ..envs import GrowthConfig, GrowthEnv
+from ..envs import GrowthConfig
 from ..errors import ConfigError
 from ..policies.baselines import FixedSchedule, Heuristic, NeverGrow, Planting, RandomLegal
-from .rollout import Episode, Tick, evaluate
+from .rollout import Episode
+
+BASELINES = ("never-grow", "random-legal", "fixed schedule", "heuristic")
 
 # The best constant choice of the effect sweep (one blueprint at one site for every host), planted at step 3.
 FIXED_CHOICE = {8: (0, "wide"), 16: (0, "conv_heavy")}
 
 
-def make_baseline(name: str, env: GrowthEnv, seed: int) -> TensorDictModuleBase:
-    """Return the named baseline for this environment.
+def make_baseline(name: str, config: GrowthConfig, seed: int) -> TensorDictModuleBase:
+    """Return the named baseline for environments of this configuration.
 
     Raises:
-        ConfigError: the name is unknown, or the fixed schedule's choice is not in the environment's catalogue.
+        ConfigError: the name is unknown.
     """
-    config = env.config
     if name == "never-grow":
         return NeverGrow()
     if name == "random-legal":
         return RandomLegal(seed)
     if name == "heuristic":
-        return Heuristic(env)
+        return Heuristic(config)
     if name == "fixed schedule":
         site, blueprint = FIXED_CHOICE[8 if config.image_size < 16 else 16]
         if blueprint not in config.blueprints:
             blueprint = config.blueprints[-1]
         plan = [Planting(3, min(site, len(config.sites) - 1), config.blueprints.index(blueprint))]
-        return FixedSchedule(env, config.episode_steps, plan)
+        return FixedSchedule(config, config.episode_steps, plan)
     raise ConfigError(f"a baseline must be one of {BASELINES}, got {name!r}")
-
-
-BASELINES = ("never-grow", "random-legal", "fixed schedule", "heuristic")
-
-
-def evaluate_baseline(name: str, config: GrowthConfig, episodes: int, n_envs: int, seed: int) -> list[Episode]:
-    """Return what a baseline makes of the held-out hosts of this root seed."""
-    env = GrowthEnv(config, n_envs, seed)
-    return evaluate(env, make_baseline(name, env, seed), episodes)
 
 
 def kept(path: Path, make: Callable[[], list[Episode]]) -> list[Episode]:
@@ -77,6 +69,3 @@ def load_episodes(path: Path) -> list[Episode]:
     arrays = [field.name for field in dataclasses.fields(Episode) if field.type == "np.ndarray"]
     rows = json.loads(path.read_text())
     return [Episode(**{k: np.asarray(v) if k in arrays else v for k, v in row.items()}) for row in rows]
-
-
-__all__ = ["BASELINES", "Tick", "evaluate_baseline", "kept", "load_episodes", "make_baseline", "save_episodes"]

@@ -119,7 +119,7 @@ def _draw_lives(axis: Axes, episode: Episode, blueprints: Sequence[str]) -> None
 
 
 def _stage_during(episode: Episode) -> np.ndarray:
-    """Return the stage of each site during each epoch's training, int [T, S]: the one before the epoch, then the act."""
+    """Return each site's stage during each epoch's training, int [T, S]: the one before it, changed by the action."""
     during = np.vstack([np.zeros_like(episode.stage[:1]), episode.stage[:-1]])
     effects = {1: Stage.TRAINING, 2: Stage.FOSSILIZED, 3: Stage.CULLED}
     for step, (op, site, _) in enumerate(episode.action):

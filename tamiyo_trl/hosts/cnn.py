@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..seeding import generator
-from ..seeds.rows import Named, Rows, Shapes, batch_norm, conv, join_row, size_of, uniform
+from ..seeds.rows import Named, Rows, Shapes, batch_norm, conv, join_row, linear, size_of, spatial_mean, uniform
 
 DOWNSAMPLES = ("pool", "stride", "none")
 
@@ -139,9 +139,7 @@ def block(x: Tensor, p: Named, buffers: Named, index: int, kind: str, training: 
 
 def head(x: Tensor, p: Named) -> Tensor:
     """Return the logits [n, B, classes] of n hosts for their last activations x [B, n*C, H, W]."""
-    # Averaged in memory order: the gradient of a plain mean over (2, 3) would come back in another layout.
-    features = x.permute(0, 2, 3, 1).flatten(1, 2).mean(1).view(x.shape[0], len(p["head.bias"]), -1).transpose(0, 1)
-    return torch.baddbmm(p["head.bias"].unsqueeze(1), features, p["head.weight"].transpose(1, 2))
+    return linear(spatial_mean(x), p["head.weight"]).transpose(0, 1).contiguous() + p["head.bias"].unsqueeze(1)
 
 
 def to_rows(images: Tensor, pick: Tensor) -> Tensor:

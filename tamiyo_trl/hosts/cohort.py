@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..seeds.blending import Members, graft, tap
-from ..seeds.rows import Named, Rows, split_rows
+from ..seeds.rows import Named, Rows, as_rows, split_rows
 from .banks import Bank
 from .cnn import HostConfig, block, head, to_rows
 from .optimiser import OptimConfig, gradient_norms, sgd_step
@@ -44,10 +44,12 @@ def run_seeds(bank: Bank, h: Tensor, p: Named, buffers: Named, training: bool, a
         return bank.blueprint.apply(h, p, buffers, training)
     twice = {name: torch.cat([v, v.detach()]) for name, v in p.items()}
     buffers_twice = {name: b.repeat(2, 1) for name, b in buffers.items()}
-    out = bank.blueprint.apply(torch.cat([h, h.detach()], 1), twice, buffers_twice, training)
+    # Doubled and halved in memory order: gradients must come back in channels_last too.
+    pair = as_rows(h, 1).expand(-1, 2, -1).reshape(h.shape[0], *h.shape[2:], -1).permute(0, 3, 1, 2)
+    out = bank.blueprint.apply(pair, twice, buffers_twice, training)
     for name, b in buffers.items():
         b.copy_(buffers_twice[name][:1])
-    return out[:, : out.shape[1] // 2]
+    return as_rows(out, 2)[:, 0].view(h.shape[0], *h.shape[2:], -1).permute(0, 3, 1, 2)
 
 
 @dataclass

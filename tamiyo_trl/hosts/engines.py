@@ -46,7 +46,7 @@ class Engine:
             rows = max(2, CACHE_BYTES // (self.host_bytes * images))
         else:
             rows = n_hosts
-        count = -(-n_hosts // rows)
+        count = max(1, n_hosts // rows)  # no pass is smaller than `rows`
         edges = [i * n_hosts // count for i in range(count + 1)]
         return [slice(a, b) for a, b in zip(edges, edges[1:])]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError, ConfigError
 from ..seeds.blueprints import SeedBirth
-from ..seeds.rows import Rows
+from ..seeds.rows import Named, Rows, named_row
 from .banks import Bank, Seeds
 from .cnn import HostBirth, HostConfig, host_row
 from .cohort import Cohort, EpochStats
@@ -75,9 +75,7 @@ class Fleet:
 
     def remove(self, host: int, site: int) -> None:
         """Take the seed at a site of a host out again."""
-        self._check_host(host, site)
-        if (host, site) not in self._seeds.occupied:
-            raise ConfigError(f"host {host} has no seed at site {site}")
+        self._find(host, site)
         self._seeds.drop([host], site)
 
     def set_blend(self, alpha: Tensor, incubating: Tensor) -> None:
@@ -101,6 +99,12 @@ class Fleet:
 
         images [N, K, C, H, W], labels int64 [N, K], order int64 [N, M] (indices into K), lr float [N].
         """
+        if self._needs_twin:
+            pair = self.select([0, 0])
+            twice = (t.expand(2, *t.shape[1:]) for t in (images, labels, order))
+            stats = pair.train_epoch(*twice, batch_size=batch_size, lr=lr.expand(2))
+            self.load_state_dict(pair.select([0]).state_dict())
+            return EpochStats(*(getattr(stats, f.name)[:1] for f in fields(EpochStats)))
         with self.engine.cast():
             parts = [
                 cohort.train_epoch(images[s], labels[s], order[s], batch_size, lr[s])
@@ -146,6 +150,16 @@ class Fleet:
         """Return a new fleet of exact copies of the hosts `indices`: with equal later inputs, equal later numbers."""
         return self.select(indices)
 
+    def named_host(self, host: int) -> Named:
+        """Return name -> copy of a host's parameters and running statistics."""
+        self._check_host(host)
+        return named_row(self._hosts.span(host, host + 1), self.host.shapes)
+
+    def named_seed(self, host: int, site: int) -> Named:
+        """Return name -> copy of a seed's parameters and running statistics."""
+        bank, at = self._find(host, site)
+        return named_row(bank.rows.span(at, at + 1), bank.blueprint.shapes(bank.channels))
+
     def state_dict(self) -> dict[str, Any]:
         """Return the fleet's whole state as tensors and plain values (views, not copies)."""
         banks = [
@@ -177,11 +191,23 @@ class Fleet:
             getattr(self, f"_{name}").copy_(state[name])
         self.finite.copy_(state["finite"])
 
+    def _find(self, host: int, site: int) -> tuple[Bank, int]:
+        self._check_host(host, site)
+        if (host, site) not in self._seeds.occupied:
+            raise ConfigError(f"host {host} has no seed at site {site}")
+        bank = self._seeds.banks[self._seeds.occupied[host, site], site]
+        return bank, bank.hosts.index(host)
+
     def _check_host(self, host: int, site: int = 0) -> None:
         if not 0 <= host < self.n_hosts or not 0 <= site < self.n_sites:
             raise ConfigError(
                 f"host and site must be in 0..{self.n_hosts - 1} and 0..{self.n_sites - 1}: got {host} and {site}"
             )
+
+    @property
+    def _needs_twin(self) -> bool:
+        """Whether the only host of a grouped fleet must run beside a copy of itself, so that its bits do not depend on N."""
+        return self.n_hosts == 1 and self.engine.name == "grouped"
 
     def _cohorts(self, images: int) -> Iterator[tuple[slice, Cohort]]:
         """Yield each pass's hosts and their cohort; `images` per host run at a time."""
@@ -194,6 +220,10 @@ class Fleet:
             )
 
     def _evaluate(self, images: Tensor, labels: Tensor, live_site: Tensor, acting: Tensor) -> Evaluation:
+        if self._needs_twin:
+            twice = (t.expand(2, *t.shape[1:]) for t in (images, labels, live_site, acting))
+            both = self.select([0, 0])._evaluate(*twice)
+            return Evaluation(*(getattr(both, f.name)[:1] for f in fields(Evaluation)))
         with self.engine.cast():
             parts = [
                 evaluate_cohort(cohort, images[s], labels[s], live_site[s], acting[s], EVALUATION_CHUNK)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 import torch
-from tensordict import TensorDictBase
+from tensordict import TensorDict, TensorDictBase
 from torchrl.modules import set_recurrent_mode
 
 from tamiyo_trl import keys
@@ -47,73 +47,71 @@ def log_probs(actor_critic: ActorCritic, rows: TensorDictBase, *, recurrent: boo
 
 def likely_cause(actor_critic: ActorCritic, parts: Sequence[TensorDictBase]) -> Cause:
     """Return why the log-probabilities of the slices `parts` [S, L] cannot be recomputed; the first trace found."""
-    for trace in (_random_layer, _mask_trace, _reset_trace, _blank_state, _changed_state):
-        for part in parts:
-            cause = trace(actor_critic, part)
-            if cause is not Cause.NONE:
-                return cause
-    return Cause.UNKNOWN
+    read = [*actor_critic.policy.in_keys, keys.ACTION, keys.LOG_PROB]
+    steps: TensorDictBase = TensorDict.cat([part.select(*read).reshape(-1) for part in parts])
+    agree = _close(log_probs(actor_critic, steps, recurrent=False), steps[keys.LOG_PROB])
+    if any(_is_random(actor_critic, part) for part in parts):
+        return Cause.RANDOM_LAYER
+    cause = Cause.NONE
+    if not agree and actor_critic.mask_key is not None:
+        cause = _mask_trace(actor_critic, steps, actor_critic.mask_key)
+    if cause is Cause.NONE and actor_critic.state_keys:
+        cause = _reset_trace(actor_critic, parts)
+        if cause is Cause.NONE and not agree and _ran_blank(actor_critic, steps):
+            cause = Cause.BLANK_STATE
+        if cause is Cause.NONE and agree and any(_state_jumps(actor_critic, part) for part in parts):
+            cause = Cause.CHANGED_STATE
+    return Cause.UNKNOWN if cause is Cause.NONE else cause
 
 
-def _random_layer(actor_critic: ActorCritic, part: TensorDictBase) -> Cause:
+def _is_random(actor_critic: ActorCritic, part: TensorDictBase) -> bool:
     first, second = (log_probs(actor_critic, part, recurrent=True) for _ in range(2))
-    return Cause.NONE if torch.equal(first, second) else Cause.RANDOM_LAYER
+    return not torch.equal(first, second)
 
 
-def _mask_trace(actor_critic: ActorCritic, part: TensorDictBase) -> Cause:
-    """A mask that forbids the action, explains nothing, or grew after the action was drawn."""
-    if actor_critic.mask_key is None:
-        return Cause.NONE
-    stored, new = part[keys.LOG_PROB], log_probs(actor_critic, part, recurrent=False)
-    wrong = (new - stored).abs() > CLOSE
-    if not wrong.any():
-        return Cause.NONE
-    bare = part.copy()
-    bare[actor_critic.mask_key] = torch.ones_like(part[actor_critic.mask_key])
-    unmasked = log_probs(actor_critic, bare, recurrent=False)
-    if _close(unmasked, stored):
+def _mask_trace(actor_critic: ActorCritic, steps: TensorDictBase, mask_key: str) -> Cause:
+    """Look for masks that explain everything by their absence, forbid the action, or grew after it was drawn."""
+    stored, new = steps[keys.LOG_PROB], log_probs(actor_critic, steps, recurrent=False)
+    bare = steps.copy()
+    bare[mask_key] = torch.ones_like(steps[mask_key])
+    if _close(log_probs(actor_critic, bare, recurrent=False), stored):
         return Cause.IGNORED_MASK
     if (new < IMPOSSIBLE).any():
         return Cause.LOST_MASK
-    everything_legal = part[actor_critic.mask_key].flatten(2).all(-1)
-    shrunk = new < stored  # an action is likelier under a mask than without: a lost mask only ever lowers it
-    return Cause.LOST_MASK if (everything_legal & shrunk)[wrong].all() else Cause.NONE
+    wrong = (new - stored).abs() > CLOSE
+    everything_legal = steps[mask_key].flatten(1).all(-1)
+    # A mask only ever raises the probability of a legal action: losing it lowers the action's.
+    return Cause.LOST_MASK if (everything_legal & (new < stored))[wrong].all() else Cause.NONE
 
 
-def _reset_trace(actor_critic: ActorCritic, part: TensorDictBase) -> Cause:
-    if not actor_critic.state_keys:
-        return Cause.NONE
-    blank = torch.stack([(part[key] == 0).flatten(2).all(-1) for key in actor_critic.state_keys]).all(0)
-    starts = part[keys.IS_INIT].squeeze(-1)
-    if (starts & ~blank).any():
-        return Cause.CARRIED_STATE
-    return Cause.UNMARKED_RESET if (blank & ~starts)[:, 1:].any() else Cause.NONE
+def _reset_trace(actor_critic: ActorCritic, parts: Sequence[TensorDictBase]) -> Cause:
+    """Look for episode starts whose state is not blank, and blank states inside an episode."""
+    unmarked = False
+    for part in parts:
+        blank = torch.stack([(part[key] == 0).flatten(2).all(-1) for key in actor_critic.state_keys]).all(0)
+        starts = part[keys.IS_INIT].squeeze(-1)
+        if (starts & ~blank).any():
+            return Cause.CARRIED_STATE
+        unmarked |= bool((blank & ~starts)[:, 1:].any())
+    return Cause.UNMARKED_RESET if unmarked else Cause.NONE
 
 
-def _blank_state(actor_critic: ActorCritic, part: TensorDictBase) -> Cause:
-    if not actor_critic.state_keys or _close(log_probs(actor_critic, part, recurrent=False), part[keys.LOG_PROB]):
-        return Cause.NONE
-    blank = part.copy()
+def _ran_blank(actor_critic: ActorCritic, steps: TensorDictBase) -> bool:
+    blank = steps.copy()
     for key in actor_critic.state_keys:
-        blank[key] = torch.zeros_like(part[key])
-    matches = _close(log_probs(actor_critic, blank, recurrent=False), part[keys.LOG_PROB])
-    return Cause.BLANK_STATE if matches else Cause.NONE
+        blank[key] = torch.zeros_like(steps[key])
+    return _close(log_probs(actor_critic, blank, recurrent=False), steps[keys.LOG_PROB])
 
 
-def _changed_state(actor_critic: ActorCritic, part: TensorDictBase) -> Cause:
-    """Single steps agree with collection, but the state one ends with is not the state the next one starts from."""
-    if not actor_critic.state_keys or part.shape[1] < 2:
-        return Cause.NONE
+def _state_jumps(actor_critic: ActorCritic, part: TensorDictBase) -> bool:
+    """Whether, inside an episode, the state a step ends with is not the state the next one starts from."""
     data = part.select(*actor_critic.policy.in_keys)
     with torch.no_grad(), set_recurrent_mode(False):
-        log_prob = actor_critic.policy.get_dist(data).log_prob(part[keys.ACTION])
-    if not _close(log_prob, part[keys.LOG_PROB]):
-        return Cause.NONE
+        actor_critic.policy.get_dist_params(data)
     inside = ~part[keys.IS_INIT].squeeze(-1)[:, 1:]
-    same = all(
+    return not all(
         _close(data["next", key][:, :-1][inside], part[key][:, 1:][inside]) for key in actor_critic.state_keys
     )
-    return Cause.NONE if same else Cause.CHANGED_STATE
 
 
 def _close(left: torch.Tensor, right: torch.Tensor) -> bool:

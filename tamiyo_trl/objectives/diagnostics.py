@@ -12,7 +12,7 @@ from torchrl.envs import EnvBase, ExplorationType, set_exploration_type
 from tamiyo_trl import keys
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.objectives.causes import Cause, likely_cause, log_probs
-from tamiyo_trl.objectives.slices import Slices, as_rows
+from tamiyo_trl.objectives.slices import as_rows
 from tamiyo_trl.policies import ActorCritic
 
 
@@ -56,12 +56,17 @@ class RatioReport:
     def __str__(self) -> str:
         seen = (
             f"{self.rows} rows x {self.steps} steps in slices of {self.slice_len}: {self.resets} resets inside rows, "
-            f"{self.slice_resets} inside slices, {self.masked_share:.0%} of actions masked, {self.layers} recurrent layers"
+            f"{self.slice_resets} inside slices, {self.masked_share:.0%} of actions masked, "
+            f"{self.layers} recurrent layers"
         )
         errors = f"max |ratio - 1|: {self.step_error:.2g} step by step, {self.slice_error:.2g} in slices"
         if self.ok:
             return f"ok: {errors}; {seen}"
-        where = "" if self.first_mismatch is None else f"; first at row {self.first_mismatch[0]}, step {self.first_mismatch[1]}"
+        where = (
+            ""
+            if self.first_mismatch is None
+            else f"; first at row {self.first_mismatch[0]}, step {self.first_mismatch[1]}"
+        )
         return f"MISMATCH: {errors} (allowed {self.tolerance:g}){where}; {seen}; cause: {self.cause}"
 
 
@@ -89,7 +94,9 @@ def check_ratio(
         missing = Cause.MISSING_TRACKER
     if missing is not Cause.NONE:
         rows, inf = env.batch_size.numel(), math.inf
-        return RatioReport(rows, 0, slice_len, inf, inf, tolerance, 0, 0, 0.0, _layers(actor_critic, first), None, missing)
+        return RatioReport(
+            rows, 0, slice_len, inf, inf, tolerance, 0, 0, 0.0, _layers(actor_critic, first), None, missing
+        )
     with torch.no_grad(), set_exploration_type(ExplorationType.RANDOM):
         rollout = env.rollout(steps, actor_critic.collection_policy(), break_when_any_done=False)
     return compare(actor_critic, as_rows(rollout), slice_len, tolerance)

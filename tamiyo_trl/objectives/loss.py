@@ -6,13 +6,15 @@ from typing import Any
 
 import torch
 from tensordict import TensorDictBase
+from torch.distributions import Distribution
 from torchrl.objectives import ClipPPOLoss
 
 
 class RatioKeepingLoss(ClipPPOLoss):
     """ClipPPOLoss that keeps `log_ratio`, log(pi_new / pi_old) of the last batch it saw, float32 [*, 1].
 
-    TorchRL reports only the largest and the mean ratio; the ratio check and an unbiased KL estimate need them all.
+    TorchRL reports only the largest and the mean ratio; the ratio check and an unbiased KL estimate need them all. The
+    policy's distribution must tell its entropy head by head, as a TensorDict.
     """
 
     log_ratio: torch.Tensor
@@ -21,6 +23,11 @@ class RatioKeepingLoss(ClipPPOLoss):
         result = super()._log_weight(tensordict, adv_shape=adv_shape)
         self.log_ratio = result[0].detach()
         return result
+
+    def _get_entropy(self, dist: Distribution, adv_shape: torch.Size) -> TensorDictBase:
+        # TorchRL replaces an entropy that is not finite by a sampled one of another form; ours is exact, and NaN is
+        # for the learner to find.
+        return dist.entropy().unsqueeze(-1)
 
 
 def kl_estimate(log_ratio: torch.Tensor) -> torch.Tensor:

@@ -54,7 +54,8 @@ class PPOLearner:
         self._loss = self._make_loss()
         self._parameters = list(self._loss.parameters())
         self._device = self._parameters[0].device
-        self._optimiser = torch.optim.Adam(self._parameters, lr=value_at(self.config.lr, 0), eps=self.config.adam_eps)
+        lr = value_at(self.config.lr, 0)
+        self._optimiser = torch.optim.Adam(self._parameters, lr=lr, eps=self.config.adam_eps, fused=True)
         self._value_norm = make_value_norm(self.config.value_norm).to(self._device)
 
     def _make_loss(self) -> RatioKeepingLoss:
@@ -86,7 +87,7 @@ class PPOLearner:
         rows = as_rows(batch)
         if rows.device != self._device:
             rows = rows.to(self._device)
-        Slices.check(*rows.shape, self.config.slice_len, self.config.minibatches)
+        Slices.check(rows.shape[0], rows.shape[1], self.config.slice_len, self.config.minibatches)
         for group in self._optimiser.param_groups:
             group["lr"] = value_at(self.config.lr, self.frames)
         estimates = self._estimate(rows)
@@ -122,6 +123,11 @@ class PPOLearner:
             for parts in slices.minibatches(config.minibatches, self._generator):
                 if not self._step(parts, steps):
                     return
+                if self._skipped_in_a_row >= NON_FINITE_LIMIT:
+                    raise NonFiniteError(
+                        f"loss or gradient was not finite in {NON_FINITE_LIMIT} steps in a row; "
+                        f"not finite in the batch: {_non_finite_entries(rows)}"
+                    )
 
     def _step(self, parts: list[TensorDictBase], steps: StepLog) -> bool:
         """Take one optimiser step on a minibatch; return whether the update goes on (False: the KL is too large)."""
@@ -137,8 +143,10 @@ class PPOLearner:
         total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm)
         if not math.isfinite(float(total.detach() + norm)):
-            self._skip(parts)
+            self._optimiser.zero_grad()
             steps.skipped += 1
+            self.skipped_steps += 1
+            self._skipped_in_a_row += 1
             return True
         self._optimiser.step()
         self._skipped_in_a_row = 0
@@ -176,16 +184,6 @@ class PPOLearner:
             raise RatioError(
                 f"before any optimiser step the probability ratio differs from 1 by {error:.3g}, allowed is "
                 f"{self.config.ratio_tolerance:g}; likely cause: {likely_cause(self.actor_critic, parts)}"
-            )
-
-    def _skip(self, parts: list[TensorDictBase]) -> None:
-        self._optimiser.zero_grad()
-        self.skipped_steps += 1
-        self._skipped_in_a_row += 1
-        if self._skipped_in_a_row >= NON_FINITE_LIMIT:
-            raise NonFiniteError(
-                f"loss or gradient was not finite in {NON_FINITE_LIMIT} steps in a row; "
-                f"not finite in the batch: {_non_finite_entries(parts)}"
             )
 
     def _batch_metrics(self, rows: TensorDictBase, estimates: Estimates) -> dict[str, float]:
@@ -238,12 +236,11 @@ class PPOLearner:
         self.skipped_steps, self._skipped_in_a_row = state["skipped_steps"], state["skipped_in_a_row"]
 
 
-def _non_finite_entries(parts: list[TensorDictBase]) -> str:
+def _non_finite_entries(rows: TensorDictBase) -> str:
     """Return the names of the entries that hold NaN or infinity, or what it means that none does."""
-    names = {
+    names = [
         name if isinstance(name, str) else "/".join(name)
-        for part in parts
-        for name, value in part.items(include_nested=True, leaves_only=True)
+        for name, value in rows.items(include_nested=True, leaves_only=True)
         if value.is_floating_point() and not value.isfinite().all()
-    }
+    ]
     return ", ".join(sorted(names)) if names else "nothing; the weights or the learning rate are to blame"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from tensordict import TensorDictBase
+from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential
 from torchrl.modules import set_recurrent_mode
 
@@ -20,18 +20,19 @@ def renew(
     starts from its stored hidden state, the one thing that no step of the rollout can renew; an episode that starts
     inside a row starts from what its reset stored.
     """
-    steps = []
+    steps: list[TensorDictBase] = []
     for t in range(rows.shape[1]):
         step = rows[:, t].select(*policy.in_keys)
         if steps:
-            for key in state_keys:
-                carried = steps[-1]["next", key]
+            for state_key in state_keys:
+                carried = steps[-1]["next", state_key]
                 starts = step[keys.IS_INIT].reshape(-1, *[1] * (carried.ndim - 1))
-                step[key] = torch.where(starts, step[key], carried)
+                step[state_key] = torch.where(starts, step[state_key], carried)
         with set_recurrent_mode(False):
             steps.append(policy.get_dist_params(step))
     renewed = rows.copy()
     renewed["next"] = rows["next"].copy()
-    for key in (keys.STATE_VALUE, *state_keys, *(("next", key) for key in state_keys)):
+    written: list[NestedKey] = [keys.STATE_VALUE, *state_keys, *(("next", key) for key in state_keys)]
+    for key in written:
         renewed[key] = torch.stack([step[key] for step in steps], dim=1)
     return renewed

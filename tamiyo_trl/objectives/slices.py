@@ -18,7 +18,7 @@ def as_rows(batch: TensorDictBase) -> TensorDictBase:
     Raises:
         SpecError: no batch dimension, time not last, or a padded batch of whole trajectories.
     """
-    if batch.ndim == 0 or batch.numel() == 0:
+    if batch.ndim == 0 or 0 in batch.shape:
         raise SpecError(f"a batch needs at least one step, time last ([*, T]): batch size {list(batch.batch_size)}")
     if TIME in batch.names and batch.names[-1] != TIME:
         raise SpecError(f"time must be the last dimension of a batch: its dimensions are {batch.names}")

@@ -89,10 +89,10 @@ def heads_of(spec: TensorSpec, batch_size: torch.Size, head_names: tuple[str, ..
     """
     shape = tuple(spec.shape[len(batch_size) :])
     kind: type[Heads]
-    if isinstance(spec, OneHot):
-        nvec, kind = (int(spec.space.n),), OneHotHeads
-    elif isinstance(spec, MultiOneHot):
+    if isinstance(spec, MultiOneHot):
         nvec, kind = tuple(int(box.n) for box in spec.space.boxes), OneHotHeads
+    elif isinstance(spec, OneHot):
+        nvec, kind = (int(spec.space.n),), OneHotHeads
     elif isinstance(spec, MultiCategorical):
         nvec, kind = tuple(int(n) for n in torch.as_tensor(spec.nvec).reshape(-1, shape[-1])[0]), Heads
     elif isinstance(spec, Categorical):

@@ -14,11 +14,12 @@ from tensordict.nn import (
     TensorDictSequential,
 )
 from torch import nn
-from torchrl.envs import CatFrames, Compose, EnvBase, InitTracker, RewardSum
+from torchrl.envs import Compose, EnvBase, InitTracker, RewardSum
 
 from .. import keys
 from ..errors import ConfigError, SpecError
 from ..seeding import derive_seed
+from ..transforms import FrameStack
 from .collection import CollectionPolicy
 from .cores import MemoryModule
 from .heads import CompositeMaskedHeads
@@ -124,7 +125,7 @@ class ActorCritic(nn.Module):
     def transforms(self) -> Compose:
         """Return fresh environment transforms: InitTracker, what the memories need, RewardSum."""
         source = self.networks.interface.observation_key
-        frames = CatFrames(self._window, dim=-1, in_keys=[source], out_keys=[FRAMES]) if self._window > 1 else None
+        frames = FrameStack(self._window, dim=-1, in_keys=[source], out_keys=[FRAMES]) if self._window > 1 else None
         carried = [transform for trunk in self.networks.trunks for transform in trunk.memory.transforms()]
         return Compose(InitTracker(), *([frames] if frames else []), *carried, RewardSum())
 

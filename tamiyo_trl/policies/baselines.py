@@ -23,9 +23,12 @@ WAIT, GERMINATE, FOSSILIZE, CULL = range(4)
 
 
 class GrowthSpecs(Protocol):
-    """What a baseline asks of an environment: the names of its observation columns."""
+    """What a baseline asks of an environment or its config: the names of the observation columns."""
 
-    feature_names: tuple[str, ...]
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Name of every observation column, in order."""
+        ...
 
 
 class Baseline(TensorDictModuleBase):
@@ -41,8 +44,10 @@ class Baseline(TensorDictModuleBase):
         raise NotImplementedError
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Write the action."""
-        return tensordict.set(keys.ACTION, self.choose(tensordict[keys.OBSERVATION], tensordict[keys.ACTION_MASK]))
+        """Write the action of a tensordict of any batch size."""
+        flat = tensordict.select(*self.in_keys).reshape(-1)
+        action = self.choose(flat[keys.OBSERVATION], flat[keys.ACTION_MASK])
+        return tensordict.set(keys.ACTION, action.reshape(*tensordict.batch_size, -1))
 
 
 def _first_legal(mask: Tensor, op: int) -> tuple[Tensor, Tensor]:
@@ -87,14 +92,14 @@ class FixedSchedule(Baseline):
     """Plants by the clock, keeps every seed as soon as it may, never culls.
 
     Args:
-        env: Names the observation columns.
+        specs: Names the observation columns.
         episode_steps: Steps per episode, to read the clock.
         plan: What to plant and when.
     """
 
-    def __init__(self, env: GrowthSpecs, episode_steps: int, plan: Sequence[Planting]) -> None:
+    def __init__(self, specs: GrowthSpecs, episode_steps: int, plan: Sequence[Planting]) -> None:
         super().__init__()
-        self._clock, self._steps, self.plan = _column(env, "time"), episode_steps, tuple(plan)
+        self._clock, self._steps, self.plan = _column(specs, "time"), episode_steps, tuple(plan)
         if not self.plan:
             raise ConfigError("a fixed schedule needs at least one planting")
 
@@ -134,14 +139,14 @@ class Heuristic(Baseline):
     It plants the blueprints in catalogue order, the sites in turn, so that what was culled is not planted again at once.
 
     Args:
-        env: Names the observation columns; needs the `snapshot` or `summary` set.
+        specs: Names the observation columns; needs the `snapshot` or `summary` set.
     """
 
-    def __init__(self, env: GrowthSpecs, rules: HeuristicRules | None = None) -> None:
+    def __init__(self, specs: GrowthSpecs, rules: HeuristicRules | None = None) -> None:
         super().__init__()
         self.rules = rules or HeuristicRules()
         names = ("time", "val accuracy change", "contribution", "seed stage BLENDING", "seed stage HOLDING")
-        self._columns = [_column(env, name) for name in names]
+        self._columns = [_column(specs, name) for name in names]
         self._plateau = torch.zeros(0, dtype=torch.long)
         self._planted = torch.zeros(0, dtype=torch.long)
 
@@ -181,7 +186,7 @@ class Heuristic(Baseline):
         return torch.stack([torch.full_like(site, GERMINATE), site, kind], dim=-1), legal.any(-1)
 
 
-def _column(env: GrowthSpecs, name: str) -> int:
-    if name not in env.feature_names:
-        raise SpecError(f"this baseline reads the observation column {name!r}; there are {list(env.feature_names)}")
-    return env.feature_names.index(name)
+def _column(specs: GrowthSpecs, name: str) -> int:
+    if name not in specs.feature_names:
+        raise SpecError(f"this baseline reads the observation column {name!r}; there are {list(specs.feature_names)}")
+    return specs.feature_names.index(name)

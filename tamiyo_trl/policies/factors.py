@@ -7,6 +7,8 @@ is NaN.
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -150,21 +152,18 @@ class Conditional:
 
     def sample(self, shape: tuple[int, ...] = ()) -> Tensor:
         """Return head indices, all heads from one Gumbel-max draw over the joint table."""
-        return self._unravel(_gumbel_argmax(self.joint.expand(*shape, *self.joint.shape)))
+        return self._rows()[_gumbel_argmax(self.joint.expand(*shape, *self.joint.shape))]
 
     def mode(self) -> Tensor:
         """Return the most probable joint action."""
-        return self._unravel(self.joint.argmax(-1))
-
-    def _unravel(self, flat: Tensor) -> Tensor:
-        return torch.stack(torch.unravel_index(flat, self.nvec), -1)
+        return self._rows()[self.joint.argmax(-1)]
 
     def log_prob(self, index: Tensor) -> Tensor:
         """Return the joint table's entry."""
-        flat = index[..., 0]
-        for k in range(1, self.axes):
-            flat = flat * self.nvec[k] + index[..., k]
-        return _pick(self.joint, flat)
+        return _pick(self.joint, (index * _strides(self.nvec, index.device)).sum(-1))
+
+    def _rows(self) -> Tensor:
+        return _joint_rows(self.nvec, self.joint.device)
 
     def entropies(self) -> list[Tensor]:
         """Return H(a_0), E[H(a_1 | a_0)], ...: each conditional entropy weighed by the probability of its prefix."""
@@ -175,6 +174,18 @@ class Conditional:
             out.append(conditional if prefix is None else (prefix.exp() * conditional).flatten(-k).sum(-1))
             prefix = table if prefix is None else prefix.unsqueeze(-1) + table
         return out
+
+
+@lru_cache
+def _joint_rows(nvec: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return every joint action, int64 [prod(nvec), D], the last head fastest."""
+    return torch.cartesian_prod(*(torch.arange(n, device=device) for n in nvec)).reshape(-1, len(nvec))
+
+
+@lru_cache
+def _strides(nvec: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return how far each head moves the flat index, int64 [D]."""
+    return torch.tensor([math.prod(nvec[k + 1 :]) for k in range(len(nvec))], device=device)
 
 
 def _masked(logits: Tensor, mask: Tensor | None) -> Tensor:

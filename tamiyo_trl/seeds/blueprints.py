@@ -14,7 +14,24 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..seeding import generator
-from .rows import Named, Rows, Shapes, batch_norm, conv, depthwise_conv, join_row, layer_norm, scale_rows, size_of, uniform
+from .rows import (
+    Named,
+    Rows,
+    Shapes,
+    batch_norm,
+    conv,
+    depthwise_conv,
+    gate,
+    join_row,
+    linear,
+    normalise,
+    scale_channels,
+    scale_rows,
+    sigmoid,
+    size_of,
+    spatial_mean,
+    uniform,
+)
 
 
 @dataclass(frozen=True)
@@ -110,7 +127,7 @@ class Norm(Blueprint):
         return {**_norm_init("norm", channels, 1.0), "mix": torch.ones(1)}
 
     def apply(self, h: Tensor, p: Named, buffers: Named, training: bool) -> Tensor:  # noqa: D102
-        normed = layer_norm(h, p["norm.weight"], p["norm.bias"])
+        normed = scale_channels(normalise(h, len(p["mix"])), p["norm.weight"], p["norm.bias"])
         return h + scale_rows(normed - h, p["mix"].flatten())
 
 
@@ -122,14 +139,14 @@ class Attention(Blueprint):
 
     def shapes(self, channels: int) -> Shapes:  # noqa: D102
         hidden = max(1, channels // 4)
-        return {"down": (hidden, channels, 1, 1), "up": (channels, hidden, 1, 1)}
+        return {"down": (hidden, channels), "up": (channels, hidden)}
 
     def draw(self, channels: int, rng: torch.Generator) -> Named:  # noqa: D102
         return {n: uniform(s, s[1], rng) for n, s in self.shapes(channels).items()}
 
     def apply(self, h: Tensor, p: Named, buffers: Named, training: bool) -> Tensor:  # noqa: D102
-        hidden = conv(h.mean((2, 3), keepdim=True), p["down"]).relu()
-        return h * (2 * conv(hidden, p["up"]).sigmoid())
+        hidden = linear(spatial_mean(h), p["down"]).relu().flatten(1)
+        return gate(h, 2 * sigmoid(linear(hidden, p["up"]).flatten(1)))
 
 
 class Depthwise(Blueprint):

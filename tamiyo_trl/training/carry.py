@@ -17,6 +17,8 @@ CARRIER = "_carrier"  # TorchRL keeps the tensordict of the next step under this
 def collector_state(collector: SyncDataCollector) -> dict[str, Any]:
     """Return where `collector` stands between two batches: counters, environment, transforms and next step.
 
+    As with any `state_dict`, its tensors are the live ones: copy or save it before the collector goes on.
+
     An environment takes part in exact resume if its `state_dict()` holds its whole live state, generators included.
     Where it holds nothing, `load_collector_state` can only begin new episodes.
 
@@ -24,8 +26,9 @@ def collector_state(collector: SyncDataCollector) -> dict[str, Any]:
         CheckpointError: this version of TorchRL keeps the next step elsewhere.
     """
     layers, base = _unwrap(collector.env)
+    counters = collector.state_dict()
     return {
-        "counters": {key: value for key, value in collector.state_dict().items() if key in ("frames", "iter", "traj_pool")},
+        "counters": {key: counters[key] for key in ("frames", "iter")},
         "transforms": [layer.transform.state_dict() for layer in layers],
         "environment": base.state_dict(),
         "next_step": _carrier(collector).to_dict(),
@@ -40,7 +43,9 @@ def load_collector_state(collector: SyncDataCollector, state: dict[str, Any]) ->
     """
     layers, base = _unwrap(collector.env)
     if len(layers) != len(state["transforms"]):
-        raise CheckpointError(f"the environment has {len(layers)} layers of transforms, the checkpoint {len(state['transforms'])}")
+        raise CheckpointError(
+            f"the environment has {len(layers)} layers of transforms, the checkpoint {len(state['transforms'])}"
+        )
     collector.load_state_dict(state["counters"], strict=False)
     try:
         for layer, saved in zip(layers, state["transforms"]):
@@ -52,7 +57,9 @@ def load_collector_state(collector: SyncDataCollector, state: dict[str, Any]) ->
     if _is_live(state["environment"]):
         old = _carrier(collector)
         carrier = TensorDict(state["next_step"], batch_size=old.batch_size, names=old.names)
-        setattr(collector, CARRIER, carrier.to(collector.env.device) if old.device is not None else carrier)
+        if collector.env.device is not None:
+            carrier = carrier.to(collector.env.device)
+        setattr(collector, CARRIER, carrier if old.device is not None else carrier.clear_device_())
     else:
         collector.reset()
 

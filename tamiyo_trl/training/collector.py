@@ -35,6 +35,7 @@ def make_collector(
         frames_per_batch=frames_per_batch,
         total_frames=total_frames,
         trust_policy=True,
+        track_traj_ids=False,
         auto_register_policy_transforms=False,
     )
 
@@ -49,9 +50,13 @@ def check_frames(envs: int, frames_per_batch: int, total_frames: int) -> None:
         if value < 1:
             raise ConfigError(f"{name} must be at least 1: {value}")
     if frames_per_batch % envs:
-        raise ConfigError(f"frames_per_batch must be a multiple of the environments: {frames_per_batch} is not of {envs}")
+        raise ConfigError(
+            f"frames_per_batch must be a multiple of the environments: {frames_per_batch} is not of {envs}"
+        )
     if total_frames % frames_per_batch:
-        raise ConfigError(f"total_frames must be a multiple of frames_per_batch: {total_frames} is not of {frames_per_batch}")
+        raise ConfigError(
+            f"total_frames must be a multiple of frames_per_batch: {total_frames} is not of {frames_per_batch}"
+        )
 
 
 def with_transforms(env: EnvBase, actor_critic: ActorCritic) -> EnvBase:

@@ -54,7 +54,8 @@ class TrainConfig:
                 raise ConfigError(f"{name} must be at least 1: {getattr(self, name)}")
         if self.total_frames % self.frames_per_batch:
             raise ConfigError(
-                f"total_frames must be a multiple of frames_per_batch: {self.total_frames} is not of {self.frames_per_batch}"
+                f"total_frames must be a multiple of frames_per_batch: {self.total_frames} is not of "
+                f"{self.frames_per_batch}"
             )
 
 
@@ -72,10 +73,12 @@ def train(
 
     Metrics are the learner's, "train/frames", "train/updates", "episode/return" (mean over the episodes that ended in
     the batch, NaN where none did), "episode/count", "time/..." and those of `summaries`, functions of the batch.
-    With a `directory` they are also written to `metrics.csv` ("time/..." to `timings.csv`) and checkpoints are kept, the
-    last one at the end of training, when the iterator is closed, and on Ctrl-C (which waits for the update to end). With
-    `resume`, `env`, `actor_critic` and `learner` are made as for a new run and continue from the newest checkpoint: the
-    numbers are those of an uninterrupted run where the environment's `state_dict` holds its live state.
+
+    With a `directory` they are also written to `metrics.csv` ("time/..." to `timings.csv`) and checkpoints are kept:
+    the last one at the end of training, when the iterator is closed, and on Ctrl-C, which waits for the update to end.
+
+    With `resume`, `env`, `actor_critic` and `learner` are made as for a new run and continue from the newest
+    checkpoint. The numbers are those of an uninterrupted run where the environment's `state_dict` holds its live state.
 
     Raises:
         ConfigError: settings that do not fit the environment or each other.

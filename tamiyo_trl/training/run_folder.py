@@ -90,4 +90,6 @@ def check_tensorboard() -> None:
         ConfigError: it is not installed.
     """
     if importlib.util.find_spec("tensorboard") is None:
-        raise ConfigError('tensorboard is not installed: pip install "tamiyo-trl[tensorboard]", or leave tensorboard off')
+        raise ConfigError(
+            'tensorboard is not installed: pip install "tamiyo-trl[tensorboard]", or leave tensorboard off'
+        )

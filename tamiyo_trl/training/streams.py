@@ -16,8 +16,8 @@ from tamiyo_trl.seeding import derive_seed
 class Streams:
     """The global generators of torch (CPU and CUDA), NumPy and Python as one run sees them.
 
-    Policies sample from torch's global generator and environments may use any of the three. Inside `active` they are the
-    run's; outside they are as if the run did not exist.
+    Policies sample from torch's global generator and environments may use any of the three. Inside `active` they are
+    the run's; outside they are as if the run did not exist.
 
     Attributes:
         state: where the run's streams stand, as plain numbers and tensors.
@@ -26,7 +26,7 @@ class Streams:
     def __init__(self, seed: int) -> None:
         outer = _get()
         torch.manual_seed(derive_seed(seed, "train", "torch"))
-        np.random.seed(derive_seed(seed, "train", "numpy") % 2**32)  # noqa: NPY002
+        np.random.seed(derive_seed(seed, "train", "numpy") % 2**32)
         random.seed(derive_seed(seed, "train", "python"))
         self.state = _get()
         _set(outer)
@@ -44,7 +44,7 @@ class Streams:
 
 
 def _get() -> dict[str, Any]:
-    name, words, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    name, words, position, has_gauss, cached = np.random.get_state()
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
@@ -58,5 +58,5 @@ def _set(state: dict[str, Any]) -> None:
     if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
     name, words, *rest = state["numpy"]
-    np.random.set_state((name, words.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    np.random.set_state((name, words.numpy().astype(np.uint32), *rest))
     random.setstate(state["python"])

@@ -1,4 +1,4 @@
-"""Real rollouts for the tests of the learner: a masked, several-headed task with staggered ends, some of them truncated."""
+"""Real rollouts for the tests of the learner: a masked, several-headed task with staggered ends, some truncated."""
 
 from __future__ import annotations
 

@@ -57,7 +57,9 @@ def test_a_terminated_episode_is_worth_nothing_afterwards_and_a_truncated_one_wh
 
 @given(
     steps=st.lists(
-        st.tuples(*[st.floats(-5, 5, width=32)] * 3, st.sampled_from(["", "", "over", "cut", "both"])), min_size=1, max_size=12
+        st.tuples(*[st.floats(-5, 5, width=32)] * 3, st.sampled_from(["", "", "over", "cut", "both"])),
+        min_size=1,
+        max_size=12,
     ),
     gamma=st.floats(0, 1),
     gae_lambda=st.floats(0, 1),

@@ -35,11 +35,16 @@ class Meddler(Transform):
 class OneMaskBuffer(RecallEnv):
     """An environment that hands out one mask tensor and overwrites it at every step: a bug of real environments."""
 
-    def _mask(self) -> torch.Tensor:
-        fresh = super()._mask()
-        if not hasattr(self, "_buffer_of_mask"):
-            self._buffer_of_mask = fresh.clone()
-        return self._buffer_of_mask.copy_(fresh)
+    def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:
+        return self._same_buffer(super()._reset(tensordict, **kwargs))
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
+        return self._same_buffer(super()._step(tensordict))
+
+    def _same_buffer(self, shown: TensorDictBase) -> TensorDictBase:
+        if "one_buffer" not in self.__dict__:
+            self.__dict__["one_buffer"] = shown["action_mask"].clone()
+        return shown.set("action_mask", self.__dict__["one_buffer"].copy_(shown["action_mask"]))
 
 
 def wrapped(actor_critic: ActorCritic, *extra: Transform, raw: EnvBase | None = None) -> EnvBase:
@@ -49,7 +54,9 @@ def wrapped(actor_critic: ActorCritic, *extra: Transform, raw: EnvBase | None = 
     return env
 
 
-@pytest.mark.parametrize("memory", ["lstm", "gru", "mlp", "frames", LSTM(num_layers=2), GRU(num_layers=3, layer_norm=True)])
+@pytest.mark.parametrize(
+    "memory", ["lstm", "gru", "mlp", "frames", LSTM(num_layers=2), GRU(num_layers=3, layer_norm=True)]
+)
 @pytest.mark.parametrize("slice_len", [1, 7, 64])
 def test_a_right_policy_on_a_right_environment_passes_with_masks_resets_and_layers(memory, slice_len):
     actor_critic = make_policy(memory)

@@ -1,7 +1,7 @@
 """The recurrent actor-critic by hand: the LSTM's equations, one environment and one step at a time.
 
-It reads the weights of a `make_actor_critic(memory="lstm")` policy with one layer and a shared trunk, and nothing else of
-the library's: no TensorDict module runs here.
+It reads the weights of a `make_actor_critic(memory="lstm")` policy with one layer and a shared trunk, and nothing else
+of the library's: no TensorDict module runs here.
 """
 
 from __future__ import annotations

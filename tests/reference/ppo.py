@@ -37,7 +37,7 @@ def slow_losses(
 def walk(
     actor_critic: ActorCritic, rows: TensorDictBase, row: int, first: int, last: int, extra: dict[str, Tensor]
 ) -> list[dict[str, Tensor]]:
-    """Return the steps first..last-1 of a row, run from the hidden state stored at the first; resets start from zero."""
+    """Return the steps first..last-1 of a row, run from the state stored at the first; resets start from zero."""
     policy, out = SlowPolicy(actor_critic), []
     h, c = rows["recurrent_state_h"][row, first, 0], rows["recurrent_state_c"][row, first, 0]
     for t in range(first, last):

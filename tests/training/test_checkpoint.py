@@ -86,13 +86,13 @@ def test_every_single_changed_byte_is_noticed(two):
 def test_foreign_files_are_refused_for_what_they_are(two, tmp_path):
     _, new = two
     torch.save({"updates": 20}, new)
-    with pytest.raises(CheckpointError, match="not a tamiyo_trl checkpoint; checkpoint_00000010.pt still loads"):
+    with pytest.raises(CheckpointError, match=r"not a tamiyo_trl checkpoint; checkpoint_00000010\.pt still loads"):
         load_checkpoint(new)
     new.write_text("hello")
     with pytest.raises(CheckpointError, match="not a tamiyo_trl checkpoint"):
         load_checkpoint(new)
-    with pytest.raises(CheckpointError, match="no such file; checkpoint_00000010.pt still loads"):
-        new.unlink()
+    new.unlink()
+    with pytest.raises(CheckpointError, match=r"no such file; checkpoint_00000010\.pt still loads"):
         load_checkpoint(new)
     with pytest.raises(CheckpointError, match="no checkpoint in"):
         load_checkpoint(tmp_path.parent)

@@ -1,0 +1,35 @@
+"""The same hosts shared out over several processes, by TorchRL's ParallelEnv."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torchrl.envs import EnvBase, ParallelEnv
+
+from ..errors import ConfigError
+from .config import GrowthConfig
+from .growth import GrowthEnv
+
+
+def make_growth_env(config: GrowthConfig, n_envs: int, seed: int, processes: int = 1) -> EnvBase:
+    """Return the `n_envs` envs of this seed: one GrowthEnv [E], or a ParallelEnv [processes, E / processes] of them.
+
+    Env e plays the same episodes in both (to float tolerance: fleets of another size round differently). Every process
+    computes with one thread.
+
+    Raises:
+        ConfigError: the envs cannot be shared out equally.
+    """
+    if processes < 1 or n_envs % processes:
+        raise ConfigError(f"n_envs must be a multiple of processes: {n_envs} is not of {processes}")
+    if processes == 1:
+        return GrowthEnv(config, n_envs, seed)
+    each = n_envs // processes
+    makers = [partial(_in_worker, config, each, seed, first_env=worker * each) for worker in range(processes)]
+    return ParallelEnv(processes, makers, mp_start_method="spawn")
+
+
+def _in_worker(config: GrowthConfig, n_envs: int, seed: int, first_env: int) -> GrowthEnv:
+    torch.set_num_threads(1)
+    return GrowthEnv(config, n_envs, seed, first_env=first_env)
