@@ -23,7 +23,7 @@ demo: install  ## Train a recurrent Tamiyo on real host training and report what
 	$(BIN)/python recipes/train.py demo
 
 test: install lint  ## Lint, check types and run all tests (about 6 minutes)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -9,7 +9,6 @@ Everything goes to runs/<name>/: config.json, metrics.csv, timings.csv, checkpoi
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import os
@@ -35,13 +34,14 @@ from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import Compose, EnvBase, TransformedEnv
 
 from tamiyo_trl.envs import GrowthConfig, make_growth_env
-from tamiyo_trl.envs.actions import HEADS
+from tamiyo_trl.envs.actions import HEADS, Op
 from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
 from tamiyo_trl.evaluation import Episode, compare, evaluate, growth_summary
 from tamiyo_trl.evaluation.held_out import BASELINES, kept, make_baseline
 from tamiyo_trl.evaluation.metrics import Row
 from tamiyo_trl.evaluation.plots import learning_curve, timeline
 from tamiyo_trl.evaluation.report import RunFacts, run_report
+from tamiyo_trl.evaluation.tables import read_metrics, write_episodes
 from tamiyo_trl.hosts.family import make_family
 from tamiyo_trl.objectives import LinearSchedule, PPOConfig, PPOLearner
 from tamiyo_trl.policies import ActorCritic, ActorCriticOptions, make_actor_critic
@@ -71,6 +71,7 @@ class Args:
         tensorboard: Also write TensorBoard events (pip install "tamiyo-trl[tensorboard]").
         threads: Intra-op threads of each process; more than 1 is slower for hosts this small.
         env: What is simulated.
+        cull_logit: Initial logit of CULL; below 0, seeds live long enough at first for their worth to show.
         lr: Learning rate of the controller.
         lr_end: Learning rate at the end of training, reached linearly.
         entropy_coeff: Weight of the entropy bonus (nats).
@@ -94,6 +95,7 @@ class Args:
     tensorboard: bool = False
     threads: int = 1
     env: GrowthConfig = field(default_factory=GrowthConfig)
+    cull_logit: float = -2.0
     lr: float = 1e-3
     lr_end: float = 1e-4
     entropy_coeff: float = 0.02
@@ -194,13 +196,16 @@ def run(args: Args, argv: list[str]) -> int:
 
 def make_controller(args: Args, env: EnvBase) -> ActorCritic:
     """Return the untrained controller."""
+    sizes = (len(Op), len(args.env.sites), len(args.env.blueprints))
+    habit = [0.0] * sum(sizes)
+    habit[Op.CULL] = args.cull_logit
     return make_actor_critic(
         env,
         args.memory,
         hidden_size=args.hidden_size,
         encoder_size=args.encoder_size,
         seed=args.seed,
-        options=ActorCriticOptions(head_names=HEADS),
+        options=ActorCriticOptions(head_names=HEADS, initial_logits=tuple(habit)),
     )
 
 
@@ -298,26 +303,9 @@ def draw(args: Args, results: dict[str, list[Episode]], rows: list[Row]) -> dict
     return {"Learning curve": "learning_curve.png", "Three held-out episodes": "timeline.png"}
 
 
-def read_metrics(path: Path) -> dict[str, np.ndarray]:
-    """Return the columns of the metrics table; empty fields are NaN."""
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
-
-
-def write_episodes(path: Path, results: dict[str, list[Episode]]) -> None:
-    """Write one line per controller and held-out host."""
-    names = ("seed", "deficit", "final_accuracy", "reward", "added_parameters", "germinated", "fossilized", "culled")
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["controller", *names])
-        for controller, episodes in results.items():
-            writer.writerows([controller, *(getattr(episode, name) for name in names)] for episode in episodes)
-
-
 def facts(args: Args, argv: list[str], learned: list[Episode]) -> RunFacts:
     """Return what a reader needs to rerun this."""
-    deficits = make_family(args.env.family, args.env.image_size).deficits
+    deficits = make_family(args.env.family, args.env.image_size, args.env.task).deficits
     timings = read_metrics(args.folder / "timings.csv")
     return RunFacts(
         command=shlex.join(["python", "recipes/train.py", *argv]),

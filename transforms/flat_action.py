@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
@@ -44,7 +45,8 @@ class FlatAction(Transform):
         self.register_buffer("table", table)
 
     def _apply_transform(self, obs: Tensor) -> Tensor:
-        flat = obs[(..., *self.table.unbind(-1))]
+        rows: tuple[Any, ...] = (..., *self.table.unbind(-1))
+        flat = obs[rows]
         if not flat.any(-1).all():
             raise ValueError("no joint action of the table is legal here: add the missing rows to the table")
         return flat
@@ -61,7 +63,8 @@ class FlatAction(Transform):
             spec = observation_spec[key]
             nvec = tuple(self._nvec().tolist())
             if tuple(spec.shape[observation_spec.ndim :]) != nvec:
-                raise ValueError(f"{key!r} has shape {tuple(spec.shape)}, not the joint mask {(*observation_spec.shape, *nvec)}")
+                joint = (*observation_spec.shape, *nvec)
+                raise ValueError(f"{key!r} has shape {tuple(spec.shape)}, not the joint mask {joint}")
             shape = (*observation_spec.shape, len(self.table))
             observation_spec[key] = Binary(shape=shape, dtype=torch.bool, device=spec.device)
         return observation_spec
@@ -110,9 +113,11 @@ class FlatAction(Transform):
     def set_container(self, container: Transform | EnvBase) -> None:
         """Join a chain of transforms, and draw the random actions of the environment it transforms."""
         super().set_container(container)
-        while isinstance(container, Transform):
-            container = container.container
+        root: Transform | EnvBase | None = container
+        while isinstance(root, Transform):
+            reference = root.__dict__["_container"]  # `root.container` raises as long as no environment is there
+            root = None if reference is None else reference()
         # TransformedEnv refuses rand_action when the native env overrides it and a transform changes the action,
         # because it cannot invert the change. Here it can be inverted, so the env gets a rand_action that does.
-        if isinstance(container, TransformedEnv):
-            container.rand_action = self.rand_action
+        if isinstance(root, TransformedEnv):
+            root.rand_action = self.rand_action

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 import torch
 from tensordict import NestedKey, TensorDictBase
@@ -66,19 +66,23 @@ class HiddenStateReset(Transform):
         return next_tensordict.set(self.init_key, next_tensordict.get(self.init_key) | due)
 
     def _reset(self, tensordict: TensorDictBase, tensordict_reset: TensorDictBase) -> TensorDictBase:
+        self._check(tensordict_reset.keys(True, True))
         # Rows that are not reset keep their own count: EnvBase.reset discards what is written for them.
-        shape = tensordict_reset.get(self.init_key).shape
-        return tensordict_reset.set(self.step_key, torch.zeros(shape, dtype=torch.int64, device=tensordict_reset.device))
+        start = torch.zeros_like(tensordict_reset.get(self.init_key), dtype=torch.int64)
+        return tensordict_reset.set(self.step_key, start)
 
     def transform_observation_spec(self, observation_spec: Composite) -> Composite:
         """Add `step_key`; check that there is something to reset."""
-        if self.init_key not in observation_spec.keys(True, True):
-            raise ValueError(f"HiddenStateReset must come after InitTracker: there is no {self.init_key!r} before it")
-        absent = [key for key in self._starts() if key not in observation_spec.keys(True, True)]
-        if absent or not self._starts():
-            raise ValueError(f"HiddenStateReset must come after the policy's primers: no recurrent state {absent or ''}")
+        self._check(observation_spec.keys(True, True))
         observation_spec[self.step_key] = self._step_spec(observation_spec)
         return observation_spec
+
+    def _check(self, present: Container[NestedKey]) -> None:
+        if self.init_key not in present:
+            raise ValueError(f"HiddenStateReset must come after InitTracker: there is no {self.init_key!r} before it")
+        absent = [key for key in self._starts() if key not in present]
+        if absent or not self._starts():
+            raise ValueError(f"HiddenStateReset must come after the policy's primers: no recurrent state {absent}")
 
     def transform_input_spec(self, input_spec: Composite) -> Composite:
         """Add `step_key` to what a step reads."""

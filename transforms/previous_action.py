@@ -62,10 +62,7 @@ class PreviousAction(Transform):
 
     def _native_spec(self) -> TensorSpec:
         """Return the action spec under all transforms: what `_step` meets after their inverses ran."""
-        container = self.container
-        while isinstance(container, Transform):
-            container = container.container
-        return container.base_env.full_action_spec[self.action_key]
+        return self.container.base_env.full_action_spec[self.action_key]
 
 
 def _sizes(spec: TensorSpec) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ..errors import ConfigError
 from ..seeding import generator
+from .corruption import distort, noisy_labels, pool_rows
 from .images import Corruption, EpisodeImages, SplitSizes
 
 SPLIT_SEED = 20261123
@@ -101,18 +102,18 @@ class DigitsTask:
     def draw(self, seed: int, sizes: SplitSizes, corruption: Corruption) -> EpisodeImages:
         """Return the images of the episode with this seed."""
         pool = min(corruption.pool_size or sizes.train, sizes.train)
-        parts: list[Tensor] = []
+        parts: dict[str, Tensor] = {}
         for name, digits, count in zip(
             ("train", "val", "test"), source_splits(), (pool, sizes.val, sizes.test), strict=True
         ):
             rng = generator(seed, "images", name)
             images, labels = self._draw_split(digits, count, corruption, rng)
             if name == "train":
-                labels = _with_noise(labels, corruption.label_noise, self.classes, rng)
-                repeat = torch.arange(sizes.train) % pool
-                images, labels = images[repeat], labels[repeat]
-            parts += [images, labels]
-        return EpisodeImages(*parts, pool=pool)
+                labels = noisy_labels(labels, corruption.label_noise, self.classes, rng)
+                rows = pool_rows(pool, sizes.train)
+                images, labels = images[rows], labels[rows]
+            parts |= {f"{name}_images": images, f"{name}_labels": labels}
+        return EpisodeImages(**parts, pool=pool)
 
     def _draw_split(
         self, digits: Tensor, count: int, corruption: Corruption, rng: torch.Generator
@@ -124,11 +125,7 @@ class DigitsTask:
         x = self._colour(count, rng) * self._place(front, look.shift, rng)
         x += look.distractor * self._colour(count, rng) * self._place(behind, look.distractor_shift, rng)
         x += look.noise * torch.randn(x.shape, generator=rng)
-        contrast = look.contrast if corruption.contrast is None else corruption.contrast
-        brightness = look.brightness if corruption.brightness is None else corruption.brightness
-        x = 2.0 * (x - 0.25) * torch.exp(contrast * torch.randn(count, 1, 1, 1, generator=rng))
-        x += brightness * torch.randn(count, look.channels, 1, 1, generator=rng)
-        return x, self._classes[front]
+        return distort(2.0 * (x - 0.25), corruption, (look.contrast, look.brightness), rng), self._classes[front]
 
     def _colour(self, count: int, rng: torch.Generator) -> Tensor:
         """Ink per image and channel, [count, C, 1, 1]: random for RGB, full for grey."""
@@ -143,9 +140,3 @@ class DigitsTask:
         rows = (lines + offsets[0][:, None])[:, :, None]
         columns = (lines + offsets[1][:, None])[:, None, :]
         return self._padded[digits[:, None, None], rows, columns][:, None]
-
-
-def _with_noise(labels: Tensor, share: float, classes: int, rng: torch.Generator) -> Tensor:
-    """Replace this share of the labels by random classes."""
-    replaced = torch.rand(len(labels), generator=rng) < share
-    return torch.where(replaced, torch.randint(classes, (len(labels),), generator=rng), labels)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..data import TASKS, SplitSizes
+from ..data import TASKS, DataSource, SplitSizes
 from ..errors import ConfigError
-from ..hosts.family import FAMILIES
+from ..hosts.family import make_family
 from ..seeds import LifecycleConfig
 from ..seeds.blueprints import BLUEPRINTS
 from .observations import feature_names, feature_set
@@ -53,13 +53,16 @@ class GrowthConfig:
     """What GrowthEnv simulates.
 
     Attributes:
-        task: Image task; "digits" is embedded.
+        task: Image task: "digits" (embedded), "templates" or "fresh-templates" (procedural; fresh
+            ones differ between episodes), or "cifar10" (from disk).
         image_size: Edge of the images in pixels (digits: 16 in colour, or 8 in grey, which is four times cheaper).
-        family: "mixed" draws a hidden deficit for each episode, "single" keeps one healthy host.
+        family: "mixed" draws a hidden deficit for each episode, "mixed:contrast" (or another of its deficits) always
+            has that one, "single" keeps one healthy host.
         episode_steps: Env steps (host epochs) per episode.
         channels: Width of each host block.
         sites: Blocks behind which seeds may grow.
         blueprints: Catalogue of seed architectures, by name.
+        data: Where "cifar10" lies, and whether to fetch it.
         splits: Images per split of an episode.
         training: How hosts and seeds train.
         lifecycle: Timers of a seed's life.
@@ -77,6 +80,7 @@ class GrowthConfig:
     channels: tuple[int, ...] = (8, 16, 32)
     sites: tuple[int, ...] = (0, 1, 2)
     blueprints: tuple[str, ...] = DEFAULT_BLUEPRINTS
+    data: DataSource = field(default_factory=DataSource)
     splits: SplitSizes = field(default_factory=SplitSizes)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     lifecycle: LifecycleConfig = field(default_factory=LifecycleConfig)
@@ -89,8 +93,6 @@ class GrowthConfig:
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise ConfigError(f"task must be one of {sorted(TASKS)}, got {self.task!r}")
-        if self.family not in FAMILIES:
-            raise ConfigError(f"family must be one of {sorted(FAMILIES)}, got {self.family!r}")
         feature_set(self.observation)
         reward_parts(self.reward)
         if self.episode_steps < self.lifecycle.life_steps:
@@ -108,6 +110,7 @@ class GrowthConfig:
             raise ConfigError(f"blueprints must be of {', '.join(BLUEPRINTS)}; got {', '.join(unknown)}")
         if self.image_size not in TASKS[self.task].image_sizes:
             raise ConfigError(f"{self.task} has image sizes {TASKS[self.task].image_sizes}, got {self.image_size}")
+        make_family(self.family, self.image_size, self.task)
         if min(self.splits.train, self.splits.val, self.splits.test) < 1:
             raise ConfigError(f"every split needs at least one image, got {self.splits}")
 

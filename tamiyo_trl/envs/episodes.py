@@ -33,8 +33,8 @@ class Episodes:
     def __init__(
         self, config: GrowthConfig, n_hosts: int, root_seed: int, device: torch.device, first_host: int = 0
     ) -> None:
-        self.task = make_task(config.task, config.image_size)
-        self.family = make_family(config.family, config.image_size)
+        self.task = make_task(config.task, config.image_size, config.data)
+        self.family = make_family(config.family, config.image_size, config.task)
         self._splits: SplitSizes = config.splits
         self.root_seed, self._device, self._first = root_seed, device, first_host
         self.number = torch.full((n_hosts,), -1)

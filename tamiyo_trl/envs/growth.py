@@ -22,6 +22,7 @@ from .config import GrowthConfig
 from .observations import Scene, feature_bounds, feature_set, observe
 from .readings import Readings
 from .rewards import pay, reward_parts
+from .table import situation_text
 from .world import World
 
 
@@ -67,6 +68,7 @@ class GrowthEnv(EnvBase):
         self.feature_names = config.feature_names
         self.joint_actions = joint_actions(n_sites, n_blueprints)
         self._action_rng = generator(seed, "random actions")
+        self._before = self.world.readings.clone()
 
         low, high = feature_bounds(self._features, n_sites, config.blueprints)
         self.observation_spec = specs.observation_spec(
@@ -88,12 +90,14 @@ class GrowthEnv(EnvBase):
             rows = tensordict["_reset"].reshape(self.n_envs).cpu()
         if rows.any():
             self.world.begin(rows)
+            self._before.assign(rows, self.world.readings)
         nowhere = torch.zeros(self.n_envs, dtype=torch.bool)
         unpaid = {part: torch.zeros(self.n_envs) for part in reward_parts(self.config.reward)}
         return self._show(self.world.readings, nowhere, unpaid).update(self._end_flags(nowhere))
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         outcome = self.world.step(tensordict[keys.ACTION].cpu())
+        self._before = outcome.before
         parts = pay(self.config.reward, outcome, self.config.rewards)
         shown = self._show(outcome.before, outcome.fault, parts)
         shown[keys.REWARD] = torch.stack(list(parts.values())).sum(0)[:, None].to(self.device)
@@ -109,12 +113,20 @@ class GrowthEnv(EnvBase):
         tensordict[keys.ACTION] = torch.stack(torch.unravel_index(flat, weights.shape[1:]), dim=-1).to(self.device)
         return tensordict
 
+    def render(self, env: int = 0) -> str:
+        """Return what a controller sees of one env and what it may do, as a text table."""
+        observation = observe(self._features, self._scene(self._before))[env]
+        world = self.world
+        return situation_text(self._features, observation, world.readings, env, world.mask[env], self.config.blueprints)
+
+    def _scene(self, before: Readings) -> Scene:
+        world, config = self.world, self.config
+        steps, parameters = config.episode_steps, world.fleet.host_parameters
+        return Scene(world.readings, before, world.history, steps, parameters, config.blueprints)
+
     def _show(self, before: Readings, fault: Tensor, parts: dict[str, Tensor]) -> TensorDictBase:
         """Return everything of this step but reward and end flags."""
         world, now = self.world, self.world.readings
-        scene = Scene(
-            now, before, world.history, self.config.episode_steps, world.fleet.host_parameters, self.config.blueprints
-        )
         deficits = [float(world.episodes.deficit_number(host)) for host in range(self.n_envs)]
         info = {
             "val_accuracy": now.val_accuracy.nan_to_num(),
@@ -129,7 +141,7 @@ class GrowthEnv(EnvBase):
         sites = {"stage": now.stage, "blueprint": now.blueprint, "alpha": now.alpha}
         shown = TensorDict(
             {
-                keys.OBSERVATION: observe(self._features, scene),
+                keys.OBSERVATION: observe(self._features, self._scene(before)),
                 keys.ACTION_MASK: world.mask,
                 keys.REWARD_PARTS: {name: value.float()[:, None] for name, value in parts.items()},
                 keys.INFO: {name: value.clone()[:, None] for name, value in info.items()}
@@ -143,11 +155,12 @@ class GrowthEnv(EnvBase):
         ended = ended[:, None].to(self.device)
         return {keys.DONE: ended, keys.TERMINATED: ended.clone(), keys.TRUNCATED: torch.zeros_like(ended)}
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # not only tensors
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return the whole live state, random streams included."""
         return {"world": self.world.state_dict(), "action_rng": self._action_rng.get_state()}
 
-    def load_state_dict(self, state_dict: dict[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]  # as above
+    def load_state_dict(self, state_dict: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         """Restore what `state_dict` returned; the next step gives the numbers it would have given."""
         self.world.load_state_dict(state_dict["world"])
+        self._before = self.world.readings.clone()
         self._action_rng.set_state(state_dict["action_rng"])

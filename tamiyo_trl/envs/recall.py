@@ -1,9 +1,9 @@
 """RecallEnv: a masked, several-headed memory task whose best and memoryless returns are known exactly.
 
-An episode shows a cue (a site and a colour) on its first step, then distracting symbols for `delay` steps, and then asks:
-ANSWER with the site and the colour of the cue, or WAIT and go without. Which answers are legal is drawn per episode
-without telling the cue: every legal pair is equally likely to be the cue, so any policy without memory earns at most
-`chance`, whatever it observes.
+An episode shows a cue (a site and a colour) on its first step, then distracting symbols for `delay` steps, and then
+asks: ANSWER with the site and the colour of the cue, or WAIT and go without. Which answers are legal is drawn per
+episode without telling the cue: every legal pair is equally likely to be the cue, so any policy without memory earns at
+most `chance`, whatever it observes.
 """
 
 from __future__ import annotations

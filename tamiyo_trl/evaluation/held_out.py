@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tensordict.nn import TensorDictModuleBase
@@ -67,5 +68,5 @@ def save_episodes(path: Path, episodes: list[Episode]) -> None:
 def load_episodes(path: Path) -> list[Episode]:
     """Read a results file."""
     arrays = [field.name for field in dataclasses.fields(Episode) if field.type == "np.ndarray"]
-    rows = json.loads(path.read_text())
-    return [Episode(**{k: np.asarray(v) if k in arrays else v for k, v in row.items()}) for row in rows]
+    rows: list[dict[str, Any]] = json.loads(path.read_text())
+    return [Episode(**row | {name: np.asarray(row[name]) for name in arrays}) for row in rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tensordict import TensorDictBase
@@ -34,7 +34,7 @@ class Row:
     culled: float
 
 
-def compare(results: dict[str, Sequence[Episode]], reference: str, random: str) -> list[Row]:
+def compare(results: Mapping[str, Sequence[Episode]], reference: str, random: str) -> list[Row]:
     """Return a row per controller; all must have met the same hosts in the same order."""
     rows = []
     base, chance = ([episode.final_accuracy for episode in results[name]] for name in (reference, random))

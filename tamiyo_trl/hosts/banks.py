@@ -69,18 +69,17 @@ class Bank:
 class Seeds:
     """Every seed of a fleet: banks by (blueprint, site), and which sites of which hosts are occupied.
 
-    channels: C at each site.
+    channels: C at each site; like: a tensor with the device and dtype of the seeds.
     """
 
-    def __init__(self, channels: Sequence[int], device: torch.device) -> None:
-        self.channels = tuple(channels)
-        self.device = device
+    def __init__(self, channels: Sequence[int], like: Tensor) -> None:
+        self.channels, self.like = tuple(channels), like
         self.banks: dict[BankKey, Bank] = {}
         self.occupied: dict[tuple[int, int], str] = {}
 
     def germinate(self, host: int, site: int, birth: SeedBirth) -> None:
         """Add a new seed."""
-        row = BLUEPRINTS[birth.blueprint].birth(birth, self.channels[site]).to(self.device)
+        row = BLUEPRINTS[birth.blueprint].birth(birth, self.channels[site]).to(self.like)
         key = (birth.blueprint, site)
         if key in self.banks:
             self.banks[key].insert(host, row)
@@ -101,7 +100,7 @@ class Seeds:
 
     def take(self, hosts: Sequence[int]) -> Seeds:
         """Return a copy in which new host i is old host hosts[i]."""
-        new = Seeds(self.channels, self.device)
+        new = Seeds(self.channels, self.like)
         for key, bank in self.banks.items():
             copy = bank.take(hosts)
             if copy.hosts:

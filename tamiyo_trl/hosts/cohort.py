@@ -12,7 +12,7 @@ from ..seeds.blending import Members, graft, tap
 from ..seeds.rows import Named, Rows, as_rows, split_rows
 from .banks import Bank
 from .cnn import HostConfig, block, head, to_rows
-from .optimiser import OptimConfig, gradient_norms, sgd_step
+from .optimiser import OptimConfig, gradient_norms, move, velocities
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Cohort:
         banks: banks of the hosts' seeds, hosts counted from 0.
         alpha: float [n, S], weight of each seed's output.
         incubating: bool [n, S].
-        alive: bool [n]; cleared, in place, for a host whose loss or gradient is not finite.
+        alive: bool [n]; cleared, in place, for a host whose loss, gradient or next weights are not finite.
     """
 
     config: HostConfig
@@ -73,11 +73,13 @@ class Cohort:
     alpha: Tensor
     incubating: Tensor
     alive: Tensor
+    every: Tensor = field(init=False)
     index: list[Tensor] = field(init=False)
     members: list[Members] = field(init=False)
 
     def __post_init__(self) -> None:
         device = self.alpha.device
+        self.every = torch.arange(len(self.alpha), device=device)
         self.index = [torch.tensor(bank.hosts, device=device) for bank in self.banks]
         self.members = [
             Members.of(i, self.alpha[i, b.site], self.incubating[i, b.site]) for i, b in zip(self.index, self.banks)
@@ -120,14 +122,16 @@ class Cohort:
         loss = losses.mean(1)
         grads = torch.autograd.grad(loss.sum(), leaves)
         with torch.no_grad():
-            host_norm = gradient_norms(self.hosts, grads[0])
-            seed_norm = torch.zeros_like(self.alpha)
+            host_norm, seed_norm = gradient_norms(self.hosts, grads[0]), torch.zeros_like(self.alpha)
             for bank, index, grad in zip(self.banks, self.index, grads[1:]):
                 seed_norm[index, bank.site] = gradient_norms(bank.rows, grad)
-            self.alive &= loss.isfinite() & host_norm.isfinite() & seed_norm.isfinite().all(1)
-            sgd_step(self.hosts, grads[0], lr, self.alive, self.optim)
-            for bank, index, grad in zip(self.banks, self.index, grads[1:]):
-                sgd_step(bank.rows, grad, lr[index], self.alive[index], self.optim)
+            self.alive &= loss.isfinite() & lr.isfinite() & host_norm.isfinite() & seed_norm.isfinite().all(1)
+            groups = [(self.hosts, self.every), *((b.rows, i) for b, i in zip(self.banks, self.index))]
+            moves = [velocities(rows, grad, self.optim) for (rows, _), grad in zip(groups, grads)]
+            for (_, index), (_, finite) in zip(groups, moves):
+                self.alive[index] &= finite
+            for (rows, index), (velocity, _) in zip(groups, moves):
+                move(rows, velocity, lr[index], self.alive[index])
             sums.loss.add_(loss, alpha=labels.shape[1])
             sums.accuracy.add_((logits.argmax(2) == labels).sum(1))
             sums.host_grad_norm.add_(host_norm)

@@ -13,7 +13,7 @@ import torch
 from ..errors import ConfigError
 from .cnn import HostConfig
 
-ENGINES, PRECISIONS = ("auto", "grouped", "looped"), ("fp32", "bf16")
+ENGINES, PRECISIONS = ("auto", "grouped", "looped"), ("fp32", "bf16", "fp64")
 CACHE_BYTES = 4 << 20  # largest activation of one grouped pass on a CPU
 RETAINED_BYTES = 31 << 20
 
@@ -24,7 +24,7 @@ class Engine:
 
     Attributes:
         name: `grouped` or `looped`.
-        precision: `fp32`, or `bf16` (autocast; weights, norms' statistics and optimiser stay fp32).
+        precision: `fp32`, `bf16` (autocast; weights, norms' statistics and optimiser stay fp32) or `fp64` (for proofs; slow).
         device: where.
         host_bytes: size of a host's largest fp32 activation for one image.
     """
@@ -33,6 +33,11 @@ class Engine:
     precision: str
     device: torch.device
     host_bytes: int
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What weights and images are stored in."""
+        return torch.float64 if self.precision == "fp64" else torch.float32
 
     def cast(self) -> AbstractContextManager[None]:
         """Return the precision's context."""

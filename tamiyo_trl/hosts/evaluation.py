@@ -94,11 +94,11 @@ def evaluate_cohort(
         logits, switched = both_logits(cohort, to_rows(images, pick), live_site, acting)
         target = labels[:, start : start + chunk]
         target = torch.cat([target, target[switched]])
-        part = F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="none").view(target.shape).sum(1)
+        part = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view(target.shape).sum(1)
         hits = (logits.argmax(2) == target).sum(1)
         loss, correct = (part, hits) if loss is None else (loss + part, correct + hits)
     assert loss is not None
-    loss, accuracy = loss / total, correct.float() / total
+    loss, accuracy = loss / total, correct / total
     other_loss, other_accuracy = loss[:n].clone(), accuracy[:n].clone()
     other_loss[switched], other_accuracy[switched] = loss[n:], accuracy[n:]
     return Evaluation(loss[:n], accuracy[:n], other_loss, other_accuracy)

@@ -1,53 +1,21 @@
 """Families of hosts: which hidden deficit an episode has, and which hidden quality each of its seeds.
 
-Deficits are a function of the episode's seed alone, qualities of the seed and the germination's number. The strengths
-are set per image size, so that what helps under one deficit is separable from what helps under another.
+Deficits are a function of the episode's seed alone, qualities of the seed and the germination's number. How strong they
+are stands in `deficits.py`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
-from ..data import Corruption
 from ..errors import ConfigError
 from ..seeding import generator
+from .deficits import HEALTHY, HIDDEN_QUALITY, MIXED, Deficit, QualityRange
 
-
-@dataclass(frozen=True)
-class Deficit:
-    """What is wrong with a host or its data; hidden from the controller.
-
-    Attributes:
-        name: What reports call it.
-        corruption: What is wrong with the data.
-        lr_scale: Factor on the host's learning rate (seeds keep theirs).
-        stuck_block: Block whose convolution never trains, or None.
-        alive_channels: Non-zero output channels of the stuck block.
-    """
-
-    name: str
-    corruption: Corruption = field(default_factory=Corruption)
-    lr_scale: float = 1.0
-    stuck_block: int | None = None
-    alive_channels: int | None = None
-
-
-@dataclass(frozen=True)
-class QualityRange:
-    """What a germinated seed's hidden quality is drawn from.
-
-    Attributes:
-        dead_shares: Share of units that are dead, drawn uniformly from these.
-        lr_scale: Bounds of the factor on the seed's learning rate, log-uniform.
-        init_scale: Bounds of the factor on its last layer's initial weights, log-uniform.
-    """
-
-    dead_shares: tuple[float, ...] = (0.0,)
-    lr_scale: tuple[float, float] = (1.0, 1.0)
-    init_scale: tuple[float, float] = (1.0, 1.0)
+FAMILIES = ("single", "mixed")
 
 
 @dataclass(frozen=True)
@@ -81,44 +49,41 @@ class Family:
         )
         return SeedQuality(dead, lr_scale, init_scale)
 
+    def only(self, name: str) -> Family:
+        """Return the family of those hosts that have the deficit of this name; everything else stays as it is.
+
+        Raises:
+            ConfigError: the family has no such deficit.
+        """
+        chosen = tuple(deficit for deficit in self.deficits if deficit.name == name)
+        if not chosen:
+            names = ", ".join(deficit.name for deficit in self.deficits)
+            raise ConfigError(f"the deficit of family {self.name!r} must be one of {names}; got {name!r}")
+        return Family(f"{self.name}:{name}", chosen, self.quality)
+
 
 def _log_uniform(bounds: tuple[float, float], rng: torch.Generator) -> float:
     low, high = (math.log(bound) for bound in bounds)
     return math.exp(low + (high - low) * float(torch.rand((), generator=rng)))
 
 
-HEALTHY = Deficit("healthy")
-HIDDEN_QUALITY = QualityRange(dead_shares=(0.0, 0.0, 0.5, 0.9), lr_scale=(0.2, 1.5))
+def make_family(name: str, image_size: int, task: str = "digits") -> Family:
+    """Return the named family, with deficits as strong as this task and image size want them.
 
-# Strengths per image size: (contrast, brightness), factor on the learning rate, alive channels of blocks 2 and 3.
-_MIXED = {
-    8: (
-        Deficit("contrast", Corruption(contrast=1.1, brightness=0.8)),
-        Deficit("slow", lr_scale=0.12),
-        Deficit("stuck1", stuck_block=1, alive_channels=4),
-        Deficit("noisy labels", Corruption(label_noise=0.35, pool_size=512)),
-        HEALTHY,
-    ),
-    16: (
-        Deficit("contrast", Corruption(contrast=1.2, brightness=0.6)),
-        Deficit("slow", lr_scale=0.08),
-        Deficit("stuck1", stuck_block=1, alive_channels=4),
-        Deficit("stuck2", stuck_block=2, alive_channels=6),
-        Deficit("noisy labels", Corruption(label_noise=0.35, pool_size=512)),
-        HEALTHY,
-    ),
-}
-FAMILIES = ("single", "mixed")
-
-
-def make_family(name: str, image_size: int) -> Family:
-    """Return the named family, with deficits as strong as this image size wants them.
+    `single` is one healthy host, `mixed` draws one of the deficits, and `mixed:contrast` is every host of `mixed` whose
+    deficit is `contrast`.
 
     Raises:
-        ConfigError: the name is unknown.
+        ConfigError: the name is unknown, or nothing is known of this task at this image size.
     """
-    if name == "single":
-        return Family("single", (HEALTHY,), HIDDEN_QUALITY)
-    if name == "mixed":
-        return Family("mixed", _MIXED[8 if image_size < 16 else 16], HIDDEN_QUALITY)
-    raise ConfigError(f"family must be one of {FAMILIES}, got {name!r}")
+    family, _, deficit = name.partition(":")
+    if family == "single":
+        whole = Family("single", (HEALTHY,), HIDDEN_QUALITY)
+    elif family == "mixed":
+        if (task, image_size) not in MIXED:
+            known = ", ".join(f"{task} {size}" for task, size in MIXED)
+            raise ConfigError(f"family 'mixed' is set for {known}; got {task} {image_size}")
+        whole = Family("mixed", MIXED[task, image_size], HIDDEN_QUALITY)
+    else:
+        raise ConfigError(f"family must be one of {sorted(FAMILIES)} or e.g. 'mixed:contrast', got {name!r}")
+    return whole.only(deficit) if ":" in name else whole

@@ -29,7 +29,7 @@ class Fleet:
         host: form of every host.
         n_hosts: N.
         engine: `grouped`, `looped` or `auto` (see `engines`).
-        precision: `fp32` or `bf16` (autocast).
+        precision: `fp32`, `bf16` (autocast) or `fp64` (for proofs); images come in the same, fp32 for `bf16`.
         optim: settings of the hosts' and seeds' optimiser.
         device: where the fleet lives.
     """
@@ -50,9 +50,9 @@ class Fleet:
         self.optim, self.device = optim, torch.device(device)
         self.engine: Engine = make_engine(engine, precision, host, n_hosts, self.device)
         blank = host_row(host, HostBirth(seed=0))
-        self._hosts = blank.take(torch.zeros(n_hosts, dtype=torch.long)).to(self.device)
-        self._seeds = Seeds(host.channels, self.device)
-        self._alpha = torch.zeros(n_hosts, self.n_sites, device=self.device)
+        self._alpha = torch.zeros(n_hosts, self.n_sites, device=self.device, dtype=self.engine.dtype)
+        self._hosts = blank.take(torch.zeros(n_hosts, dtype=torch.long)).to(self._alpha)
+        self._seeds = Seeds(host.channels, self._alpha)
         self._incubating = torch.zeros(n_hosts, self.n_sites, dtype=torch.bool, device=self.device)
         self.finite = torch.ones(n_hosts, dtype=torch.bool, device=self.device)
 
@@ -62,7 +62,7 @@ class Fleet:
             raise ConfigError(f"reset needs one birth per host: got {len(indices)} hosts and {len(births)} births")
         for index, birth in zip(indices, births):
             self._check_host(index)
-            self._hosts.put(index, host_row(self.host, birth).to(self.device))
+            self._hosts.put(index, host_row(self.host, birth).to(self._alpha))
             self.finite[index] = True
         self._seeds.drop(indices)
 
@@ -180,7 +180,7 @@ class Fleet:
         if shapes != {n: tuple(t.shape) for n, t in new.items()}:
             raise CheckpointError("the saved fleet has another form or size than this one")
         copy = {n: t.to(self.device, copy=True) for n, t in new.items()}
-        seeds = Seeds(self.host.channels, self.device)
+        seeds = Seeds(self.host.channels, self._alpha)
         for saved in state["banks"]:
             rows = Rows.from_tensors({n: t.to(self.device, copy=True) for n, t in saved["rows"].items()})
             name, site, hosts = saved["blueprint"], saved["site"], list(saved["hosts"])

@@ -33,12 +33,17 @@ def gradient_norms(rows: Rows, grad: Tensor) -> Tensor:
     return grad.mul_(rows.trainable).square().sum(1).sqrt()
 
 
-def sgd_step(rows: Rows, grad: Tensor, lr: Tensor, alive: Tensor, config: OptimConfig) -> None:
-    """Move every row with `alive` (bool [n]) one step along `grad` [n, P], which is used up.
-
-    lr: float [n], each row's base rate; multiplied by the row's own scale. Rows that are not alive keep values and momentum, whatever their gradient.
-    """
+def velocities(rows: Rows, grad: Tensor, config: OptimConfig) -> tuple[Tensor, Tensor]:
+    """Return each row's next momentum [n, P], made in place of `grad`, and whether it is finite (bool [n])."""
     grad.add_(rows.values * rows.trainable, alpha=config.weight_decay).add_(rows.momentum, alpha=config.momentum)
-    torch.where(alive.unsqueeze(1), grad, rows.momentum, out=rows.momentum)
+    return grad, grad.sum(1).isfinite()
+
+
+def move(rows: Rows, velocity: Tensor, lr: Tensor, alive: Tensor) -> None:
+    """Move every row with `alive` (bool [n]) along its `velocity` [n, P]; the others keep values and momentum.
+
+    lr: float [n], each row's base rate; multiplied by the row's own scale.
+    """
+    torch.where(alive.unsqueeze(1), velocity, rows.momentum, out=rows.momentum)
     step = torch.where(alive, lr * rows.lr_scale, 0.0).unsqueeze(1)
-    rows.values.addcmul_(rows.momentum, step, value=-1.0)
+    rows.values.copy_(torch.where(alive.unsqueeze(1), rows.values - step * velocity, rows.values))

@@ -18,7 +18,7 @@ from tamiyo_trl.objectives.metrics import Averages, StepLog, explained_variance,
 from tamiyo_trl.objectives.refresh import renew
 from tamiyo_trl.objectives.schedules import value_at
 from tamiyo_trl.objectives.slices import Slices, as_rows
-from tamiyo_trl.objectives.value_norm import initialise, make_value_norm
+from tamiyo_trl.objectives.value_norm import fold, initialise, make_value_norm
 from tamiyo_trl.policies import ActorCritic
 from tamiyo_trl.seeding import generator
 
@@ -126,7 +126,7 @@ class PPOLearner:
                 if self._skipped_in_a_row >= NON_FINITE_LIMIT:
                     raise NonFiniteError(
                         f"loss or gradient was not finite in {NON_FINITE_LIMIT} steps in a row; "
-                        f"not finite in the batch: {_non_finite_entries(rows)}"
+                        f"not finite in the batch: {self._non_finite_entries(rows)}"
                     )
 
     def _step(self, parts: list[TensorDictBase], steps: StepLog) -> bool:
@@ -186,6 +186,17 @@ class PPOLearner:
                 f"{self.config.ratio_tolerance:g}; likely cause: {likely_cause(self.actor_critic, parts)}"
             )
 
+    def _non_finite_entries(self, rows: TensorDictBase) -> str:
+        """Return the names of what the update read that holds NaN or infinity, or what it means that nothing does."""
+        actor_critic = self.actor_critic
+        following = [("next", key) for key in (keys.REWARD, *actor_critic.bootstrap_keys)]
+        names = [
+            key if isinstance(key, str) else "/".join(key)
+            for key in (*actor_critic.training_keys, *following)
+            if rows[key].is_floating_point() and not rows[key].isfinite().all()
+        ]
+        return ", ".join(names) if names else "nothing; the weights or the learning rate are to blame"
+
     def _batch_metrics(self, rows: TensorDictBase, estimates: Estimates) -> dict[str, float]:
         averages = Averages()
         averages.add(hidden_metrics(rows, self.actor_critic.state_keys))
@@ -209,7 +220,7 @@ class PPOLearner:
         finite = observation.isfinite().flatten(1).all(-1)
         self.actor_critic.normaliser.update(observation if finite.all() else observation[finite])
         if self.updates > 0:
-            self._value_norm.update(estimates.target)
+            fold(self._value_norm, estimates.target)
         self.frames += rows.numel()
         self.updates += 1
 
@@ -234,13 +245,3 @@ class PPOLearner:
         self._generator.set_state(state["generator"])
         self.frames, self.updates = state["frames"], state["updates"]
         self.skipped_steps, self._skipped_in_a_row = state["skipped_steps"], state["skipped_in_a_row"]
-
-
-def _non_finite_entries(rows: TensorDictBase) -> str:
-    """Return the names of the entries that hold NaN or infinity, or what it means that none does."""
-    names = [
-        name if isinstance(name, str) else "/".join(name)
-        for name, value in rows.items(include_nested=True, leaves_only=True)
-        if value.is_floating_point() and not value.isfinite().all()
-    ]
-    return ", ".join(sorted(names)) if names else "nothing; the weights or the learning rate are to blame"

@@ -46,7 +46,14 @@ def make_value_norm(name: ValueNormName) -> ValueNorm:
     return RunningValueNorm() if name == "running" else IdentityValueNorm()
 
 
+def fold(value_norm: ValueNorm, target: torch.Tensor) -> None:
+    """Fold the finite ones of `target` (returns, float32 [R, T, 1]) into the statistics."""
+    finite = target[target.isfinite()]
+    if len(finite):
+        value_norm.update(finite.unsqueeze(-1))
+
+
 def initialise(value_norm: ValueNorm, target: torch.Tensor) -> None:
-    """Fold `target` (returns, float32 [R, T, 1]) into statistics that are still empty, so that no target is huge."""
+    """Fold `target` into statistics that are still empty, so that no normalised target is huge."""
     if isinstance(value_norm, RunningValueNorm) and value_norm.is_empty:
-        value_norm.update(target)
+        fold(value_norm, target)

@@ -1,5 +1,6 @@
 """Policies: masked heads, memories, and the actor-critic built from an environment's specs."""
 
+from .actions import Heads, OneHotHeads, ScalarHead
 from .actor_critic import ActorCritic, ActorCriticOptions, make_actor_critic
 from .baselines import FixedSchedule, Heuristic, NeverGrow, Planting, RandomLegal
 from .cores import MemoryCore
@@ -16,13 +17,16 @@ __all__ = [
     "Feedforward",
     "FixedSchedule",
     "Frames",
+    "Heads",
     "Heuristic",
     "MaskedHeads",
     "Memory",
     "MemoryCore",
     "NeverGrow",
+    "OneHotHeads",
     "Planting",
     "RandomLegal",
+    "ScalarHead",
     "SeparateTrunks",
     "SharedTrunk",
     "make_actor_critic",

@@ -85,7 +85,7 @@ def heads_of(spec: TensorSpec, batch_size: torch.Size, head_names: tuple[str, ..
     """Return how an action spec writes its heads.
 
     Raises:
-        SpecError: The spec is not Categorical, MultiCategorical, OneHot or MultiOneHot with a flat event.
+        SpecError: the spec is not Categorical, MultiCategorical, OneHot or MultiOneHot with a flat event.
     """
     shape = tuple(spec.shape[len(batch_size) :])
     kind: type[Heads]

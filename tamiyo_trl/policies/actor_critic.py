@@ -40,11 +40,14 @@ class ActorCriticOptions:
         head_names: a name per action head, for entropies and reports; `head_0`, ... where empty.
         relevant: table [n_ops][D], true where a head counts once head 0 chose op; for independent masks only.
         trunks: one trunk for policy and value, or one for each.
+        initial_logits: bias of every action logit before training, heads side by side (sum(nvec) numbers), so that a
+            run starts from a sensible habit rather than from chance; zeros where empty.
     """
 
     head_names: tuple[str, ...] = ()
     relevant: tuple[tuple[bool, ...], ...] = ()
     trunks: Trunks = SharedTrunk()  # noqa: RUF009 (frozen and stateless)
+    initial_logits: tuple[float, ...] = ()
 
 
 class ActorCritic(nn.Module):
@@ -141,6 +144,7 @@ class ActorCritic(nn.Module):
                 hint = "the policy would run without memory; " if key in self.state_keys else ""
                 raise SpecError(f"the batch lacks {key!r}: {hint}wrap the environment in actor_critic.transforms()")
 
+
 def make_actor_critic(
     env: EnvBase,
     memory: str | Memory = "lstm",
@@ -163,8 +167,8 @@ def make_actor_critic(
         mask_key: the boolean mask; "auto" takes `action_mask` where the environment shows one; None ignores masks.
 
     Raises:
-        ConfigError: An unknown memory or a size below 1.
-        SpecError: An environment that cannot be served, by name.
+        ConfigError: an unknown memory, a size below 1, or initial logits that are not one per action value.
+        SpecError: an environment that cannot be served, by name.
     """
     options = options or ActorCriticOptions()
     for name, size in (("hidden_size", hidden_size), ("encoder_size", encoder_size)):
@@ -179,6 +183,7 @@ def make_actor_critic(
         key = interface.observation_key if recipe.window == 1 else FRAMES
         plan = TrunkPlan(key, features, normaliser, recipe, encoder_size, hidden_size)
         networks = Networks(interface, plan, options.trunks, normaliser)
+    networks.lean(options.initial_logits)
     actor_critic = ActorCritic(networks, recipe.window)
     return actor_critic if env.device is None else actor_critic.to(env.device)
 

@@ -32,6 +32,10 @@ class MemoryCore(nn.Module):
         super().__init__()
         self.out_features, self.state_shapes = out_features, state_shapes
 
+    def as_module(self, in_key: str, out_key: str, prefix: str = "") -> MemoryModule:
+        """Return the tensordict module of this core, its states under `prefix` + their names."""
+        return MemoryModule(self, in_key, out_key, prefix)
+
     def step(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
         """Return output [B, H] and next states [B, ...] of one step from x [B, F]; a state of zeros starts anew."""
         raise NotImplementedError
@@ -72,6 +76,8 @@ class FeedforwardCore(MemoryCore):
 class MemoryModule(TensorDictModuleBase):
     """A memory core on tensordicts, from `in_key` to `out_key`, its states under `prefix` + their names.
 
+    LSTM and GRU come as subclasses that are TorchRL's own modules as well (see `recurrent.py`).
+
     Under `torchrl.modules.set_recurrent_mode(True)` the last batch axis is time: rows are run as a whole and no next
     states are written. Otherwise one step is taken and the next states are written.
 
@@ -83,6 +89,10 @@ class MemoryModule(TensorDictModuleBase):
 
     def __init__(self, core: MemoryCore, in_key: str, out_key: str, prefix: str = "") -> None:
         super().__init__()
+        self._declare(core, in_key, out_key, prefix)
+
+    def _declare(self, core: MemoryCore, in_key: str, out_key: str, prefix: str) -> None:
+        """Take over the core and derive every key from the states it declares."""
         self.core = core
         self.out_features = core.out_features
         self.state_keys = tuple(prefix + name for name in core.state_shapes)
@@ -103,9 +113,9 @@ class MemoryModule(TensorDictModuleBase):
         states, is_init = self.read(tensordict)
         if recurrent_mode():
             return tensordict.set(self.out_keys[0], self._rows(x, states, is_init))
-        y, states = self.act(x, states, is_init)
+        y, following = self.act(x, states, is_init)
         tensordict.set(self.out_keys[0], y)
-        for key, state in zip(self.out_keys[1:], states):
+        for key, state in zip(self.out_keys[1:], following):
             tensordict.set(key, state)
         return tensordict
 
@@ -130,10 +140,10 @@ class MemoryModule(TensorDictModuleBase):
         if is_init is not None:
             fresh = is_init.reshape(-1)
             states = [state.masked_fill(_wide(fresh, state), 0.0) for state in states]
-        y, states = self.core.step(x, states)
+        y, following = self.core.step(x, states)
         if len(batch) != 1:
-            return y.reshape(*batch, -1), [state.reshape(*batch, *state.shape[1:]) for state in states]
-        return y, states
+            return y.reshape(*batch, -1), [state.reshape(*batch, *state.shape[1:]) for state in following]
+        return y, following
 
     def _rows(self, x: Tensor, states: Sequence[Tensor], is_init: Tensor | None) -> Tensor:
         batch = x.shape[:-1]

@@ -39,18 +39,18 @@ def factorise(logits: Tensor, mask: Tensor | None, nvec: tuple[int, ...], releva
     """Return the factorisation that the mask's trailing shape asks for.
 
     Raises:
-        SpecError: The mask fits neither layout, or `relevant` comes with a joint mask.
+        SpecError: the mask fits neither layout, or `relevant` comes with a joint mask.
     """
     batch = logits.shape[:-1]
     logits = logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
     if mask is not None and mask.dtype != torch.bool:
         mask = mask.bool()
     if mask is None or mask.shape == logits.shape:
+        legal = logits if mask is None else logits.masked_fill(~mask, ILLEGAL)
         if len(nvec) == 1:
-            return Single(_masked(logits, mask))
-        parts = logits.split(nvec, -1) if mask is None else _masked_parts(logits, mask, nvec)
-        lps = [part.log_softmax(-1) for part in parts]
-        return Independent(lps) if relevant is None else Relevant(lps, relevant)
+            return Single(legal.log_softmax(-1))
+        parts = [part.log_softmax(-1) for part in legal.split(nvec, -1)]
+        return Independent(parts) if relevant is None else Relevant(parts, relevant)
     if mask.shape == (*batch, *nvec) and relevant is None:
         return Conditional(logits, mask, nvec)
     raise SpecError(
@@ -186,14 +186,6 @@ def _joint_rows(nvec: tuple[int, ...], device: torch.device) -> Tensor:
 def _strides(nvec: tuple[int, ...], device: torch.device) -> Tensor:
     """Return how far each head moves the flat index, int64 [D]."""
     return torch.tensor([math.prod(nvec[k + 1 :]) for k in range(len(nvec))], device=device)
-
-
-def _masked(logits: Tensor, mask: Tensor | None) -> Tensor:
-    return (logits if mask is None else logits.masked_fill(~mask, ILLEGAL)).log_softmax(-1)
-
-
-def _masked_parts(logits: Tensor, mask: Tensor, nvec: tuple[int, ...]) -> tuple[Tensor, ...]:
-    return logits.masked_fill(~mask, ILLEGAL).split(nvec, -1)
 
 
 def _pick(table: Tensor, index: Tensor) -> Tensor:

@@ -35,13 +35,11 @@ class MaskedHeads(distributions.Distribution):
     def __init__(self, logits: Tensor, mask: Tensor | None = None, *, action: Heads, relevant: Tensor | None = None):
         self.action = action
         self.factors = factorise(logits, mask, action.nvec, relevant)
-        batch = logits.shape[:-1]
-        super().__init__(batch, torch.Size(action.event_shape), validate_args=False)
+        super().__init__(logits.shape[:-1], torch.Size(action.event_shape), validate_args=False)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Return independent samples, [*sample_shape, *B, *event]; an illegal joint action is never drawn."""
-        shape = torch.Size(sample_shape)
-        return self.action.encode(self.factors.sample(shape))
+        return self.action.encode(self.factors.sample(tuple(sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the exact joint log-probability of `value`, float [*B]; irrelevant heads do not count."""
@@ -58,7 +56,7 @@ class MaskedHeads(distributions.Distribution):
         return self.mode
 
     def head_entropies(self) -> TensorDict:
-        """Return the entropy each head adds, H(a0), E[H(a1 | a0)], ..., float [*B] under its name; they sum to the joint's."""
+        """Return the entropy each head adds, H(a0), E[H(a1 | a0)], ..., float [*B] by name; they sum to the joint."""
         return TensorDict(dict(zip(self.action.head_names, self.factors.entropies())), self.batch_shape)
 
     def entropy(self) -> Tensor:
@@ -69,6 +67,6 @@ class MaskedHeads(distributions.Distribution):
 class CompositeMaskedHeads(MaskedHeads):
     """MaskedHeads whose entropy is told head by head, the form in which ClipPPOLoss weighs and logs each head."""
 
-    def entropy(self) -> TensorDict:  # type: ignore[override]  # ClipPPOLoss asks for a TensorDict here
+    def entropy(self) -> TensorDict:
         """Return `head_entropies()`."""
         return self.head_entropies()

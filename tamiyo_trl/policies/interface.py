@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torchrl.data import TensorSpec
+from torchrl.data import Binary, TensorSpec
 from torchrl.envs import EnvBase
 
 from .. import keys
@@ -44,10 +44,10 @@ def read_interface(
     """Return the interface of `env`, batched or not.
 
     Raises:
-        SpecError: A missing key, an observation that is not flat and floating, an action that is not discrete, a mask
+        SpecError: a missing key, an observation that is not flat and floating, an action that is not discrete, a mask
             of another shape than the action's, several agents or rewards.
     """
-    entries = {key: spec for key, spec in env.full_observation_spec.items(True, True)}
+    entries = dict(env.full_observation_spec.items(True, True))
     features = _features(entries, observation_key, env.batch_size)
     for name, found in (("action", env.action_keys), ("reward", env.reward_keys)):
         if list(found) != [name]:
@@ -82,8 +82,10 @@ def _mask_key(entries: dict[str, TensorSpec], key: str | None, heads: Heads, bat
     if keys.ACTION_MASK in entries:
         return keys.ACTION_MASK
     for name, spec in entries.items():
-        if spec.dtype == torch.bool and tuple(spec.shape[len(batch) :]) in _layouts(heads):
-            raise SpecError(f"{name!r} looks like an action mask: pass mask_key={name!r}, or mask_key=None to ignore it")
+        if isinstance(spec, Binary) and tuple(spec.shape[len(batch) :]) in _layouts(heads):
+            raise SpecError(
+                f"{name!r} looks like an action mask: pass mask_key={name!r}, or mask_key=None to ignore it"
+            )
     return None
 
 

@@ -64,7 +64,8 @@ class _LSTMRows(torch.autograd.Function):
         h_in, c_in = _entering(cut, h, outputs), _entering(cut, c, cells)
         i, f, g, o = gates.split(H, 2)
         by_cell = o * (1 - squashed**2)  # d output / d cell
-        slope = torch.stack([g * i * (1 - i), c_in * f * (1 - f), i * (1 - g**2)], 2)  # d cell / d gate, before squashing
+        by_gate = (g * i * (1 - i), c_in * f * (1 - f), i * (1 - g**2))  # d cell / d gate, before squashing
+        slope = torch.stack(by_gate, 2)
         slope_o = squashed * o * (1 - o)
         d_gates = torch.empty_like(gates)
         wants_state = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]

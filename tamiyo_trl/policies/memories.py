@@ -126,7 +126,9 @@ def resolve(memory: str | Memory) -> Memory:
     """
     if isinstance(memory, str):
         if memory not in NAMED:
-            raise ConfigError(f"unknown memory {memory!r}: allowed are {', '.join(map(repr, NAMED))} or a Memory object")
+            raise ConfigError(
+                f"unknown memory {memory!r}: allowed are {', '.join(map(repr, NAMED))} or a Memory object"
+            )
         return NAMED[memory]
     if isinstance(memory, type) or not isinstance(memory, Memory):
         raise ConfigError(f"memory {memory!r} is not a Memory: an object with `window` and `build(...)` is needed")

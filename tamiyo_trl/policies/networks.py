@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from tensordict.nn import TensorDictModule
-from torch import nn
+from torch import Tensor, nn
 
 from .. import keys
+from ..errors import ConfigError
 from .initialisation import orthogonal
 from .interface import Interface
 from .normaliser import Normaliser
@@ -19,7 +23,7 @@ class Networks(nn.Module):
         interface: what the environment shows and takes.
         observation_key: the entry the trunks read.
         normaliser: statistics of that entry.
-        trunks: the actor's first, the critic's last (one where they share it).
+        trunks: the actor's first, the critic's last; one where they share it.
         value: core -> state value.
         logits: core -> logits of all heads side by side.
     """
@@ -29,9 +33,24 @@ class Networks(nn.Module):
         self.interface = interface
         self.observation_key = plan.observation_key
         self.normaliser = normaliser
-        self.trunks = nn.ModuleList(trunks.build(plan))
+        self.trunks: tuple[Trunk, ...] = tuple(trunks.build(plan))
+        self.trunk_modules = nn.ModuleList(self.trunks)  # owns what the tuple only lists
         self.value = _head(self.trunks[-1], 1, gain=1.0, out_key=keys.STATE_VALUE)
         self.logits = _head(self.trunks[0], sum(interface.heads.nvec), gain=0.01, out_key=keys.LOGITS)
+
+    def lean(self, initial_logits: Sequence[float]) -> None:
+        """Set the bias of the action logits, one number per action value; nothing given leaves zeros.
+
+        Raises:
+            ConfigError: another number of values.
+        """
+        bias: Tensor = self.logits.module[-1].bias
+        if not initial_logits:
+            return
+        if len(initial_logits) != len(bias):
+            raise ConfigError(f"initial_logits must hold {len(bias)} numbers, one per action value: {initial_logits}")
+        with torch.no_grad():
+            bias.copy_(torch.as_tensor(initial_logits))
 
     @property
     def state_keys(self) -> tuple[str, ...]:

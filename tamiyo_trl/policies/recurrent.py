@@ -1,4 +1,8 @@
-"""LSTM and GRU cores: native kernels wherever a row is whole, our own reset-aware pass where episodes begin inside it."""
+"""LSTM and GRU cores: native kernels where rows are whole, a pass that can restart where episodes begin inside.
+
+On tensordicts they are TorchRL's LSTMModule and GRUModule: same keys, primers and recurrent mode, the same numbers
+(tested), and the passes over time replaced by ours, which TorchRL's cutting and padding of rows is slower than.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torchrl.envs import Transform
+from torchrl.modules import GRUModule, LSTMModule
 
 from .. import keys
-from .cores import MemoryCore
+from .cores import MemoryCore, MemoryModule
 from .gru_rows import gru_rows
 from .lstm_rows import lstm_rows
 
@@ -46,7 +52,7 @@ class RecurrentCore(MemoryCore):
 
     def __init__(self, rnn: nn.LSTM | nn.GRU, start: nn.Module, norm: nn.Module, names: tuple[str, ...]) -> None:
         shape = (rnn.num_layers, rnn.hidden_size)
-        super().__init__(rnn.hidden_size, {name: shape for name in names})
+        super().__init__(rnn.hidden_size, dict.fromkeys(names, shape))
         self.rnn, self.start, self.norm = rnn, start, norm
 
     def step(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
@@ -71,7 +77,7 @@ class RecurrentCore(MemoryCore):
         return self.norm(x.transpose(0, 1))
 
     def _weights(self, layer: int) -> list[Tensor]:
-        return self.rnn.all_weights[layer]
+        return list(self.rnn.all_weights[layer])
 
     def _cell(self, x: Tensor, states: list[Tensor], weights: list[Tensor]) -> Sequence[Tensor]:
         """Return the next states [B, H] of one layer, the output first."""
@@ -92,6 +98,10 @@ class LSTMCore(RecurrentCore):
     def __init__(self, rnn: nn.LSTM, start: nn.Module, norm: nn.Module) -> None:
         super().__init__(rnn, start, norm, (keys.HIDDEN_H, keys.HIDDEN_C))
 
+    def as_module(self, in_key: str, out_key: str, prefix: str = "") -> LSTMMemory:
+        """Return the core as TorchRL's LSTMModule."""
+        return LSTMMemory(self, in_key, out_key, prefix)
+
     def _cell(self, x: Tensor, states: list[Tensor], weights: list[Tensor]) -> Sequence[Tensor]:
         return torch.lstm_cell(x, states, *weights)
 
@@ -108,6 +118,10 @@ class GRUCore(RecurrentCore):
     def __init__(self, rnn: nn.GRU, start: nn.Module, norm: nn.Module) -> None:
         super().__init__(rnn, start, norm, (keys.HIDDEN,))
 
+    def as_module(self, in_key: str, out_key: str, prefix: str = "") -> GRUMemory:
+        """Return the core as TorchRL's GRUModule."""
+        return GRUMemory(self, in_key, out_key, prefix)
+
     def _cell(self, x: Tensor, states: list[Tensor], weights: list[Tensor]) -> Sequence[Tensor]:
         return (torch.gru_cell(x, states[0], *weights),)
 
@@ -116,3 +130,49 @@ class GRUCore(RecurrentCore):
 
     def _rows(self, x: Tensor, states: list[Tensor], cut: Tensor, weights: list[Tensor]) -> Tensor:
         return gru_rows(x, states[0], cut, weights)
+
+
+class LSTMMemory(MemoryModule, LSTMModule):
+    """TorchRL's LSTMModule around an LSTMCore."""
+
+    core: LSTMCore
+
+    def __init__(self, core: LSTMCore, in_key: str, out_key: str, prefix: str = "") -> None:
+        states = [prefix + name for name in core.state_shapes]
+        LSTMModule.__init__(
+            self, lstm=core.rnn, in_keys=[in_key, *states], out_keys=[out_key, *(("next", key) for key in states)]
+        )
+        del self._modules["lstm"]  # the core owns the weights; `lstm` shows them
+        self._declare(core, in_key, out_key, prefix)
+
+    @property
+    def lstm(self) -> nn.Module:
+        """The weights."""
+        return self.core.rnn
+
+    def transforms(self) -> list[Transform]:
+        """Return TorchRL's primer."""
+        return [self.make_tensordict_primer()]
+
+
+class GRUMemory(MemoryModule, GRUModule):
+    """TorchRL's GRUModule around a GRUCore."""
+
+    core: GRUCore
+
+    def __init__(self, core: GRUCore, in_key: str, out_key: str, prefix: str = "") -> None:
+        states = [prefix + name for name in core.state_shapes]
+        GRUModule.__init__(
+            self, gru=core.rnn, in_keys=[in_key, *states], out_keys=[out_key, *(("next", key) for key in states)]
+        )
+        del self._modules["gru"]  # the core owns the weights; `gru` shows them
+        self._declare(core, in_key, out_key, prefix)
+
+    @property
+    def gru(self) -> nn.Module:
+        """The weights."""
+        return self.core.rnn
+
+    def transforms(self) -> list[Transform]:
+        """Return TorchRL's primer."""
+        return [self.make_tensordict_primer()]

@@ -9,7 +9,6 @@ from tensordict.nn import TensorDictModule, TensorDictModuleBase
 from torch import nn
 
 from .. import keys
-from .cores import MemoryModule
 from .initialisation import orthogonal
 from .memories import Memory
 
@@ -51,7 +50,7 @@ class Trunk(nn.Module):
         net = nn.Sequential(plan.normaliser, layer, nn.ReLU())
         self.encoder = TensorDictModule(net, in_keys=[plan.observation_key], out_keys=[encoded])
         core = plan.memory.build(plan.encoder_size, plan.hidden_size)
-        self.memory = MemoryModule(core, encoded, self.core_key, prefix)
+        self.memory = core.as_module(encoded, self.core_key, prefix)
 
     @property
     def modules_in_order(self) -> tuple[TensorDictModuleBase, TensorDictModuleBase]:

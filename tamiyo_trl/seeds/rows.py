@@ -68,7 +68,7 @@ class Rows:
         return Rows(
             row.clone(),
             torch.zeros_like(row),
-            torch.full((1,), lr_scale),
+            torch.full((1,), lr_scale, dtype=torch.float64),
             trainable.reshape(1, -1).float().clone(),
             {name: b.reshape(1, -1).float().clone() for name, b in buffers.items()},
         )
@@ -107,9 +107,9 @@ class Rows:
         every = [part.tensors() for part in parts]
         return Rows.from_tensors({name: torch.cat([t[name] for t in every]) for name in every[0]})
 
-    def to(self, device: torch.device) -> Rows:
-        """Return these rows on `device`."""
-        return Rows.from_tensors({name: t.to(device) for name, t in self.tensors().items()})
+    def to(self, like: Tensor) -> Rows:
+        """Return these rows with the device and dtype of `like`."""
+        return Rows.from_tensors({name: t.to(like) for name, t in self.tensors().items()})
 
 
 def named_row(row: Rows, shapes: Shapes) -> Named:

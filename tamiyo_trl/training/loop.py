@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tensordict import TensorDictBase
@@ -90,12 +91,16 @@ def train(
     Slices.check(envs, config.frames_per_batch // envs, learner.config.slice_len, learner.config.minibatches)
     if config.tensorboard:
         check_tensorboard()
+    if learner.actor_critic is not actor_critic:
+        raise ConfigError("the learner trains another actor-critic than the one given to train")
     if directory is None:
         if resume or config.tensorboard:
             raise ConfigError(f"{'resume' if resume else 'tensorboard'} needs a directory")
     elif has_run(directory) != resume:
         wrong = "holds no run to resume" if resume else "already holds a run: resume it or choose another folder"
         raise RunFolderError(f"{directory} {wrong}")
+    elif not resume and (Path(directory) / "metrics.csv").exists():
+        raise RunFolderError(f"{directory} holds a metrics.csv without a checkpoint: choose another folder")
     return _Run(env, actor_critic, learner, config, summaries).go(directory, resume)
 
 

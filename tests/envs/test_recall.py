@@ -33,20 +33,20 @@ class Rememberer:
     def __init__(self, config: RecallConfig) -> None:
         self.sites, self.cue = config.sites, None
 
-    def __call__(self, step: TensorDictBase) -> TensorDictBase:
-        view = step[keys.OBSERVATION]
+    def __call__(self, tensordict: TensorDictBase) -> TensorDictBase:
+        view = tensordict[keys.OBSERVATION]
         shown = torch.stack([view[:, 2 : 2 + self.sites].argmax(-1), view[:, 2 + self.sites :].argmax(-1)], -1)
         self.cue = shown if self.cue is None else torch.where(view[:, :1] > 0, shown, self.cue)
         answer = torch.cat([torch.full_like(self.cue[:, :1], ANSWER), self.cue], -1)
-        return step.set(keys.ACTION, torch.where(view[:, 1:2] > 0, answer, 0))
+        return tensordict.set(keys.ACTION, torch.where(view[:, 1:2] > 0, answer, 0))
 
 
-def first_legal(step: TensorDictBase) -> TensorDictBase:
+def first_legal(tensordict: TensorDictBase) -> TensorDictBase:
     """Answers with the first legal pair, whatever was shown."""
-    mask = step[keys.ACTION_MASK]
+    mask = tensordict[keys.ACTION_MASK]
     flat = mask.flatten(1).clone()
     flat[:, 0] &= ~mask[:, ANSWER].flatten(1).any(-1)  # WAIT only where no answer is legal
-    return step.set(keys.ACTION, torch.stack(torch.unravel_index(flat.int().argmax(-1), mask.shape[1:]), -1))
+    return tensordict.set(keys.ACTION, torch.stack(torch.unravel_index(flat.int().argmax(-1), mask.shape[1:]), -1))
 
 
 def mean_return(env: RecallEnv, policy: object, steps: int) -> tuple[float, int]:
@@ -102,7 +102,12 @@ def test_the_mask_matters_most_joint_actions_are_illegal() -> None:
 
 @pytest.mark.parametrize(
     ("action", "reason"),
-    [([0, 1, 0], "WAIT goes with site 0"), ([1, 0, 0], "only at the question"), ([2, 0, 0], "legal actions are"), ([0, 0, -1], "WAIT goes")],
+    [
+        ([0, 1, 0], "WAIT goes with site 0"),
+        ([1, 0, 0], "only at the question"),
+        ([2, 0, 0], "legal actions are"),
+        ([0, 0, -1], "WAIT goes"),
+    ],
 )
 def test_an_illegal_action_is_refused_with_env_action_and_reason(action: list[int], reason: str) -> None:
     env = RecallEnv(n_envs=3)
@@ -188,7 +193,10 @@ def test_distractors_look_like_cues_but_for_the_flag_and_never_hide_the_question
     assert (view[~asks, 2:].sum(-1) == 2).all()
     assert (view[asks, 2:] == 0).all()
     distractors = view[~asks & (view[:, 0] == 0)]
-    pairs = {tuple(pair) for pair in torch.stack([distractors[:, 2:5].argmax(-1), distractors[:, 5:].argmax(-1)], -1).tolist()}
+    pairs = {
+        tuple(pair)
+        for pair in torch.stack([distractors[:, 2:5].argmax(-1), distractors[:, 5:].argmax(-1)], -1).tolist()
+    }
     assert pairs == set(itertools.product(range(3), range(3)))
 
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from tamiyo_trl.objectives.value_norm import IdentityValueNorm, RunningValueNorm, initialise, make_value_norm
+from tamiyo_trl.objectives.value_norm import IdentityValueNorm, RunningValueNorm, fold, initialise, make_value_norm
 
 
 def test_the_first_batch_sets_the_statistics_and_later_ones_move_them_by_a_debiased_average():
@@ -28,6 +30,15 @@ def test_only_empty_statistics_are_initialised():
     before = norm.scale().clone()
     initialise(norm, torch.tensor([[[100.0], [300.0]]]))
     assert torch.equal(norm.scale(), before)
+
+
+def test_a_return_that_is_not_finite_is_left_out():
+    norm, clean = RunningValueNorm(), RunningValueNorm()
+    fold(norm, torch.tensor([[[1.0], [math.nan], [3.0], [math.inf]]]))
+    fold(clean, torch.tensor([[[1.0], [3.0]]]))
+    assert torch.equal(norm.scale(), clean.scale())
+    fold(norm, torch.full((1, 2, 1), math.nan))
+    assert torch.equal(norm.scale(), clean.scale())
 
 
 def test_equal_returns_do_not_blow_up():

@@ -14,9 +14,10 @@ from torch import nn
 from torchrl.collectors import Collector, MultiSyncCollector
 from torchrl.data import Binary, Bounded, Categorical, Composite, Unbounded
 from torchrl.envs import ParallelEnv, TransformedEnv, check_env_specs
-from torchrl.modules import set_recurrent_mode
+from torchrl.modules import GRUModule, LSTMModule, set_recurrent_mode
 
 from tamiyo_trl import keys
+from tamiyo_trl.envs import RecallEnv
 from tamiyo_trl.errors import ConfigError, SpecError
 from tamiyo_trl.objectives import PPOConfig, PPOLearner
 from tamiyo_trl.policies import (
@@ -247,7 +248,8 @@ def test_sizes_and_gains_are_those_of_the_spec() -> None:
     shapes = [tuple(p.shape) for p in actor_critic.parameters()]
     # F = 3: encoder 3 -> 256, LSTM 256 -> 128, value 128 -> 64 -> 1, actor 128 -> 64 -> 5.
     assert shapes == [
-        (256, 3), (256,), (512, 256), (512, 128), (512,), (512,), (64, 128), (64,), (1, 64), (1,), (64, 128), (64,), (5, 64), (5,),
+        (256, 3), (256,), (512, 256), (512, 128), (512,), (512,),
+        (64, 128), (64,), (1, 64), (1,), (64, 128), (64,), (5, 64), (5,),
     ]  # fmt: skip
     last = actor_critic.networks.logits.module[-1].weight
     torch.testing.assert_close(last @ last.T, 1e-4 * torch.eye(5))  # orthogonal with gain 0.01
@@ -409,3 +411,22 @@ def test_an_unbatched_step_by_hand_matches_the_first_step_of_a_batch() -> None:
     assert many.batch_size == (1, 4)
     with set_recurrent_mode(True), torch.no_grad():
         torch.testing.assert_close(actor_critic.critic(expected)[keys.STATE_VALUE][0], one[keys.STATE_VALUE])
+
+
+@pytest.mark.parametrize(("memory", "module"), [("lstm", LSTMModule), ("gru", GRUModule)])
+def test_recurrent_policies_compose_torchrls_own_modules(memory, module) -> None:
+    actor_critic = make_actor_critic(RecallEnv(n_envs=2), memory=memory, hidden_size=8, encoder_size=8)
+    assert isinstance(actor_critic.memory, module)
+    assert any(isinstance(part, module) for part in actor_critic.policy.modules())
+    names = [name for name, _ in actor_critic.named_parameters(remove_duplicate=False)]
+    assert len(names) == len(set(names)) == len(list(actor_critic.parameters()))
+
+
+def test_initial_logits_are_the_policys_first_habit() -> None:
+    env = RecallEnv(n_envs=2)
+    size = sum(make_actor_critic(env).nvec)
+    habit = tuple(float(place) for place in range(size))
+    actor_critic = make_actor_critic(env, options=ActorCriticOptions(initial_logits=habit))
+    assert actor_critic.networks.logits.module[-1].bias.tolist() == list(habit)
+    with pytest.raises(ConfigError, match=f"must hold {size} numbers"):
+        make_actor_critic(env, options=ActorCriticOptions(initial_logits=(1.0,)))

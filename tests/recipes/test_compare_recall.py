@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -33,9 +35,16 @@ def test_every_controller_has_a_line_in_both_tables_and_a_folder(tmp_path):
     assert all(f"| {name} |" in text for name in names)
     assert "96 frames" in text  # 100 rounded down to two batches of 48
     assert all((out / folder / "metrics.csv").exists() for folder in ("lstm", "gru", "frames", "mlp", "lstm_reset"))
-    again = call("--out", str(out), *TOY)
-    assert again.returncode == 2
-    assert "not an empty folder" in again.stderr
+
+
+@pytest.fixture(scope="module")
+def recipe() -> ModuleType:
+    """The recipe as a module, for what needs no process of its own."""
+    spec = importlib.util.spec_from_file_location("compare_recall_recipe", ROOT / "recipes" / "compare_recall.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.parametrize(
@@ -45,9 +54,16 @@ def test_every_controller_has_a_line_in_both_tables_and_a_folder(tmp_path):
         (["--ppo.slice-len", "0"], "slice_len must be at least 1"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, arguments, message):
-    result = call("--out", str(tmp_path / "out"), *TOY, *arguments)
-    assert result.returncode == 2
-    assert result.stderr.strip().splitlines()[-1].startswith("error: ")
-    assert message in result.stderr
+def test_bad_input_is_one_line_and_leaves_nothing(recipe, tmp_path, capsys, arguments, message):
+    assert recipe.main(["--out", str(tmp_path / "out"), *TOY, *arguments]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: ")
+    assert message in line
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_holds_something_is_not_written_to(recipe, tmp_path, capsys):
+    (tmp_path / "mine.txt").write_text("precious")
+    assert recipe.main(["--out", str(tmp_path), *TOY]) == 2
+    assert "is not an empty folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -97,6 +97,17 @@ PLAIN: dict[str, type[nn.Module]] = {
 }
 
 
+UNITS = {  # the parameters whose leading axis is the blueprint's units; the first tells a dead unit by its zeros
+    "norm": ("norm.weight", "norm.bias"),
+    "attention": ("down",),
+    "depthwise": ("depth",),
+    "conv_light": ("conv", "norm.weight", "norm.bias"),
+    "conv_heavy": ("conv1", "norm1.weight", "norm1.bias"),
+    "wide": ("conv", "norm.weight", "norm.bias"),
+    "lossy": ("down",),
+}
+
+
 class PlainHost(nn.Module):
     """The host: blocks of conv -> downsample -> norm -> ReLU, a seed (or none) after each, mean, linear."""
 
@@ -149,7 +160,7 @@ class PlainTrainer:
     """Trains one PlainHost. `weights` are name -> tensor as `Fleet.named_host` and `named_seed` give them."""
 
     def __init__(self, config: HostConfig, birth: HostBirth, weights: dict[str, Tensor], optim: OptimConfig) -> None:
-        self.host, self.birth, self.optim = PlainHost(config), birth, optim
+        self.host, self.birth, self.optim = PlainHost(config).to(weights["conv0"].dtype), birth, optim
         for name, tensor in weights.items():
             self.parameter(name).data.copy_(tensor)
         if birth.stuck_block is not None:
@@ -176,17 +187,22 @@ class PlainTrainer:
         return getattr(member, {"mean": "running_mean", "var": "running_var", "": "weight"}.get(part, part))
 
     def germinate(self, site: int, birth: SeedBirth, channels: int, weights: dict[str, Tensor]) -> None:
-        module = PLAIN[birth.blueprint](channels)
+        module = PLAIN[birth.blueprint](channels).to(next(iter(weights.values())).dtype)
         self.host.seeds[site] = PlainSeed(module, birth, self.optim)
         for name, tensor in weights.items():
             mine = self.seed_parameter(site, name)
             mine.data.copy_(tensor.reshape(mine.shape))
+        if birth.dead_share:
+            self._freeze_dead_units(site, birth.blueprint)
 
-    def freeze_dead_units(self, site: int, masks: dict[str, Tensor]) -> None:
-        """Stop training where a mask is 0."""
-        for name, mask in masks.items():
+    def _freeze_dead_units(self, site: int, blueprint: str) -> None:
+        """Stop training the units that were born zero."""
+        names = UNITS[blueprint]
+        first = self.seed_parameter(site, names[0])
+        alive = first.detach().flatten(1).any(1) if first.dim() > 1 else first.detach() != 0
+        for name in names:
             mine = self.seed_parameter(site, name)
-            mine.register_hook(lambda g, m=mask.reshape(mine.shape): g * m)
+            mine.register_hook(lambda g, m=alive.view(-1, *[1] * (mine.dim() - 1)): g * m)
 
     def step(self, images: Tensor, labels: Tensor, lr: float) -> tuple[float, float, float, dict[int, float]]:
         """Take one step; return loss, accuracy, host gradient norm and each seed's gradient norm."""

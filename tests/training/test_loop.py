@@ -165,6 +165,13 @@ def test_bad_combinations_are_refused_before_any_work(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_learner_of_another_policy_is_refused():
+    env, actor_critic, _ = parts()
+    _, _, learner = parts()
+    with pytest.raises(ConfigError, match="another actor-critic"):
+        train(env, actor_critic, learner, config(1))
+
+
 def test_tensorboard_that_is_not_installed_is_said_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="tensorboard is not installed"):

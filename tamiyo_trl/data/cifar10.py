@@ -1,0 +1,177 @@
+"""CIFAR-10 through torchvision: 45,000 images to train on, 5,000 to validate, the 10,000 of its test set.
+
+An episode's pool, validation and test images are drawn by its seed, without replacement, from their own split. Training
+images are padded, cropped at random and mirrored once, when the pool is drawn: an episode passes over its pool a few
+times only, and its pool is a small random share of the split, so that other crops at each pass would change little.
+"""
+
+from __future__ import annotations
+
+import pickle
+import tarfile
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError, DataError
+from ..seeding import generator
+from .corruption import distort, noisy_labels, pool_rows
+from .images import Corruption, EpisodeImages, SplitSizes
+from .source import DataSource
+from .torchvision_shim import import_torchvision
+
+import_torchvision()
+
+from torchvision.datasets import CIFAR10  # noqa: E402 - the import above comes first
+from torchvision.datasets.utils import calculate_md5, extract_archive  # noqa: E402
+from torchvision.transforms.v2 import functional as F  # noqa: E402
+
+SPLIT_SEED = 20261123
+VAL_SHARE = 0.1  # of the 50,000 images of the training set
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of the training set, per channel
+IMAGE_SIZES = (16, 32)
+PADDING_SHARE = 8  # a crop moves by up to size / 8 pixels each way: 4 at 32
+
+Split = tuple[Tensor, Tensor]
+
+
+class Cifar10Task:
+    """Draws an episode's images from CIFAR-10, at its own 32x32 or averaged down to 16x16.
+
+    Raises:
+        ConfigError: there is no such image size.
+        DataError: the archive is missing, damaged or could not be fetched.
+    """
+
+    channels, classes = 3, 10
+    image_sizes = IMAGE_SIZES
+
+    def __init__(self, image_size: int = 32, source: DataSource = DataSource()) -> None:  # noqa: B008 - frozen
+        if image_size not in IMAGE_SIZES:
+            raise ConfigError(f"the cifar10 task has image sizes {list(IMAGE_SIZES)}, got {image_size}")
+        self.image_size = image_size
+        self._splits = load_splits(find(source), image_size)
+
+    def draw(self, seed: int, sizes: SplitSizes, corruption: Corruption) -> EpisodeImages:
+        """Return the images of the episode with this seed.
+
+        Raises:
+            ConfigError: more images are asked for than a split holds.
+        """
+        pool = min(corruption.pool_size or sizes.train, sizes.train)
+        parts: dict[str, Tensor] = {}
+        for name, split, count in zip(("train", "val", "test"), self._splits, (pool, sizes.val, sizes.test)):
+            images, labels = split
+            if count > len(labels):
+                raise ConfigError(f"the {name} split of cifar10 holds {len(labels)} images, got a size of {count}")
+            rng = generator(seed, "images", name)
+            chosen = torch.randperm(len(labels), generator=rng)[:count]
+            x, y = images[chosen].float() / 255, labels[chosen]
+            if name == "train":
+                x, y = augment(x, rng), noisy_labels(y, corruption.label_noise, self.classes, rng)
+            x = distort(F.normalize(x, list(MEAN), list(STD)), corruption, (0.0, 0.0), rng)
+            if name == "train":
+                rows = pool_rows(pool, sizes.train)
+                x, y = x[rows], y[rows]
+            parts |= {f"{name}_images": x, f"{name}_labels": y}
+        return EpisodeImages(**parts, pool=pool)
+
+
+def augment(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Return each image [n, C, H, W] in 0..1 cropped at random from its zero-padded self, half of them mirrored.
+
+    torchvision's random transforms would move a whole batch alike; here all images of one offset are cropped together.
+    """
+    size = images.shape[-1]
+    reach = size // PADDING_SHARE
+    padded = F.pad(images, [reach])
+    places = 2 * reach + 1
+    place = torch.randint(places * places, (len(images),), generator=rng)
+    mirrored = torch.rand(len(images), generator=rng) < 0.5
+    cropped = torch.empty_like(images)
+    for index in place.unique().tolist():
+        here = place == index
+        cropped[here] = F.crop(padded[here], index // places, index % places, size, size)
+    return torch.where(mirrored[:, None, None, None], F.horizontal_flip(cropped), cropped)
+
+
+@lru_cache(maxsize=2)
+def load_splits(root: Path, image_size: int) -> tuple[Split, Split, Split]:
+    """Return images, uint8 [n, 3, H, W], and labels, int64 [n], of the training, validation and test split.
+
+    Raises:
+        DataError: the files under `root` do not hold images and labels of CIFAR-10's form.
+    """
+    (images, labels), test = (_load(root, train, image_size) for train in (True, False))
+    order = torch.randperm(len(labels), generator=generator(SPLIT_SEED, "cifar10"))
+    held_out = round(VAL_SHARE * len(labels))
+    train, val = order[held_out:], order[:held_out]
+    return (images[train], labels[train]), (images[val], labels[val]), test
+
+
+def _load(root: Path, train: bool, image_size: int) -> Split:
+    try:
+        data = CIFAR10(str(root), train=train)
+        images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
+        labels = torch.tensor(data.targets, dtype=torch.long)
+    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{root / CIFAR10.base_folder} is not of CIFAR-10's form ({error}); {_advice(root)}") from error
+    if len(images) != len(labels) or not len(labels) or int(labels.min()) < 0 or int(labels.max()) > 9:
+        raise DataError(
+            f"{root / CIFAR10.base_folder} holds {len(images)} images and {len(labels)} labels; {_advice(root)}"
+        )
+    if image_size != images.shape[-1]:
+        images = F.resize(images, [image_size, image_size], antialias=True)
+    return images, labels
+
+
+def find(source: DataSource) -> Path:
+    """Return the folder that holds a whole CIFAR-10; unpack or download it first where that is asked and possible.
+
+    Raises:
+        DataError: it is not there, or it is damaged.
+    """
+    root = Path(source.root).expanduser().absolute()
+    folder, archive = root / CIFAR10.base_folder, root / CIFAR10.filename
+    if not folder.is_dir() and archive.is_file():
+        _unpack(archive)
+    if not folder.is_dir() and source.download:
+        _download(root)
+    if not folder.is_dir():
+        raise DataError(f"CIFAR-10 is not at {folder}; {_advice(root)}")
+    files = [*CIFAR10.train_list, *CIFAR10.test_list, [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]]
+    for name, md5 in files:
+        if not (folder / name).is_file():
+            raise DataError(f"CIFAR-10 at {folder} has no {name}; {_advice(root)}")
+        found = calculate_md5(folder / name)
+        if found != md5:
+            raise DataError(f"CIFAR-10 at {folder} is damaged: {name} has md5 {found}, not {md5}; {_advice(root)}")
+    return root
+
+
+def _unpack(archive: Path) -> None:
+    found = calculate_md5(archive)
+    if found != CIFAR10.tgz_md5:
+        raise DataError(
+            f"{archive} is damaged or truncated: its md5 is {found}, not {CIFAR10.tgz_md5}; {_advice(archive.parent)}"
+        )
+    try:
+        extract_archive(archive, archive.parent)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(f"{archive} cannot be unpacked ({error}); {_advice(archive.parent)}") from error
+
+
+def _download(root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        CIFAR10(str(root), download=True)
+    except (OSError, RuntimeError) as error:  # no network, no such host, a broken transfer
+        raise DataError(f"CIFAR-10 could not be downloaded to {root} ({error}); {_advice(root)}") from error
+
+
+def _advice(root: Path) -> str:
+    """Return the command that fetches the data set anew, as the end of an error message."""
+    command = f"mkdir -p {root} && rm -rf {root / CIFAR10.base_folder} && curl -L {CIFAR10.url} | tar -xz -C {root}"
+    return f"to fetch it: {command}"

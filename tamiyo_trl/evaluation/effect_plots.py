@@ -1,0 +1,39 @@
+"""The map of effects as a heat map: what each (blueprint, site) is worth under each hidden deficit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Rectangle
+
+from .effects import Effects
+
+
+def effects_map(effects: Effects, title: str, path: Path) -> None:
+    """Draw the net gains over never-grow in points, deficits by arms; a frame marks each deficit's best choice."""
+    gains = 100 * (effects.net[:, 1:] - effects.net[:, :1]).mean(-1)
+    names = effects.arms[1:]
+    figure, axis = plt.subplots(
+        figsize=(1.2 + 0.62 * len(names), 1.6 + 0.5 * len(effects.deficits)), layout="constrained"
+    )
+    reach = float(np.nanmax(np.abs(gains)))
+    image = axis.imshow(gains, cmap="RdBu", vmin=-reach, vmax=reach, aspect="auto")
+    for row, column in np.ndindex(gains.shape):
+        if np.isfinite(gains[row, column]):
+            colour = "white" if abs(gains[row, column]) > 0.6 * reach else "black"
+            axis.text(column, row, f"{gains[row, column]:+.0f}", ha="center", va="center", fontsize=8, color=colour)
+    for row, arm in enumerate(effects.best):
+        column = arm - 1 if arm else -0.5  # never-grow stands left of the map
+        axis.add_patch(Rectangle((column - 0.5, row - 0.5), 1 if arm else 0.12, 1, fill=False, lw=2, clip_on=False))
+    axis.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
+    axis.set_yticks(range(len(effects.deficits)), effects.deficits, fontsize=9)
+    axis.set_title(title, fontsize=10)
+    figure.colorbar(image, label="net gain over never-grow (points)")
+    figure.savefig(path, dpi=130)
+    plt.close(figure)

@@ -1,0 +1,226 @@
+"""What one seed does to a host: the effect of every (blueprint, site) under every hidden deficit, and what it decides.
+
+All values are net accuracies: the final committed test accuracy, less the rent that the `gain` reward charges for the
+parameters added, so that the best choice is the one a controller is paid for. Axes: D deficits, M arms (arm 0 is
+never-grow), N hosts; host n is the same host in every arm, and shares its initial weights between deficits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..errors import ConfigError
+from .statistics import Estimate
+from .statistics import paired as paired_lists
+
+NEVER = "never-grow"
+
+
+def paired(first: np.ndarray, second: np.ndarray) -> Estimate:
+    """Return the mean of first - second over hosts [N], with its interval."""
+    return paired_lists(first.tolist(), second.tolist())
+
+
+@dataclass(frozen=True)
+class Effects:
+    """A measured map of effects.
+
+    Attributes:
+        deficits: Names, D.
+        arms: Names, M; the first is never-grow.
+        net: Net final accuracies, float [D, M, N]; NaN in arms that were not measured.
+    """
+
+    deficits: tuple[str, ...]
+    arms: tuple[str, ...]
+    net: np.ndarray
+
+    def __post_init__(self) -> None:
+        shape = (len(self.deficits), len(self.arms))
+        if self.net.shape[:2] != shape or not self.arms or self.arms[0] != NEVER:
+            raise ConfigError(f"effects of {shape} deficits and arms, {NEVER} first, got an array of {self.net.shape}")
+        if self.net.shape[2] < 2 or np.isnan(self.net[:, 0]).any():
+            raise ConfigError("effects need at least two hosts, and never-grow for every deficit")
+
+    @property
+    def hosts(self) -> int:
+        """Number of hosts, N."""
+        return self.net.shape[2]
+
+    @cached_property
+    def _means(self) -> np.ndarray:
+        return np.where(np.isnan(self.net).any(-1), -np.inf, self.net.mean(-1))
+
+    @cached_property
+    def best(self) -> list[int]:
+        """Best arm of each deficit, D numbers."""
+        return [int(arm) for arm in self._means.argmax(1)]
+
+    @cached_property
+    def constant(self) -> int:
+        """The best single arm for all deficits alike."""
+        return int(self._means.mean(0).argmax())
+
+    def gain(self, deficit: int, arm: int) -> Estimate:
+        """Return the arm's net gain over never-grow, paired by host."""
+        return paired(self.net[deficit, arm], self.net[deficit, 0])
+
+    def oracle_values(self) -> np.ndarray:
+        """Return the mean over deficits of their best arms, one value per host [N]."""
+        return np.mean([self.net[d, arm] for d, arm in enumerate(self.best)], axis=0)
+
+    def left_out(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return what the oracle and the best constant earn on each host when it had no say in the choice, [N] each."""
+        oracle, constant = np.zeros(self.hosts), np.zeros(self.hosts)
+        for host in range(self.hosts):
+            others = np.delete(self.net, host, axis=2)
+            means = np.where(np.isnan(others).any(-1), -np.inf, others.mean(-1))
+            oracle[host] = np.mean([self.net[d, arm, host] for d, arm in enumerate(means.argmax(1))])
+            constant[host] = self.net[:, means.mean(0).argmax(), host].mean()
+        return oracle, constant
+
+    def left_out_gain(self, deficit: int) -> Estimate:
+        """Return the net gain over never-grow of the best growing arm, each host scored by the choice of the others."""
+        values = np.zeros(self.hosts)
+        for host in range(self.hosts):
+            others = np.delete(self.net[deficit, 1:], host, axis=1)
+            means = np.where(np.isnan(others).any(-1), -np.inf, others.mean(-1))
+            values[host] = self.net[deficit, 1 + means.argmax(), host]
+        return paired(values, self.net[deficit, 0])
+
+    def best_left_alone(self) -> list[str]:
+        """Return the deficits under which no growing arm is shown to beat never-grow (choice by the other hosts)."""
+        return [name for d, name in enumerate(self.deficits) if self.left_out_gain(d).low <= 0]
+
+    def harmful(self) -> list[str]:
+        """Return the arms whose interval lies below zero under every deficit they were measured for."""
+        found = []
+        for arm in range(1, len(self.arms)):
+            measured = [d for d in range(len(self.deficits)) if np.isfinite(self._means[d, arm])]
+            if measured and all(self.gain(d, arm).high < 0 for d in measured):
+                found.append(self.arms[arm])
+        return found
+
+    def share_harmed(self, by: float, arms: list[int]) -> float:
+        """Return the share of (deficit, arm, host) whose kept seed costs more than `by` of net accuracy."""
+        losses = [
+            self.net[d, 0] - self.net[d, arm] > by
+            for d in range(len(self.deficits))
+            for arm in arms
+            if np.isfinite(self._means[d, arm])
+        ]
+        return float(np.mean(losses)) if losses else 0.0
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """Whether a family of hosts is a decision problem: each claim with its value and whether it holds."""
+
+    claims: tuple[tuple[str, str, bool], ...]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether every claim holds."""
+        return all(holds for _, _, holds in self.claims)
+
+
+def acceptance(effects: Effects, constant_margin: float = 0.04, never_margin: float = 0.08) -> Acceptance:
+    """Return the checks of a family: choices differ, and choosing pays against one constant choice and against none."""
+    oracle, never = effects.oracle_values(), effects.net[:, 0].mean(0)
+    over_constant = paired(oracle, effects.net[:, effects.constant].mean(0))
+    over_never = paired(oracle, never)
+    fair, fair_constant = effects.left_out()
+    fair_over_constant, fair_over_never = paired(fair, fair_constant), paired(fair, never)
+    choices = {effects.arms[arm] for arm in effects.best}
+    alone, harmful = effects.best_left_alone(), effects.harmful()
+    arms = [number for number, name in enumerate(effects.arms) if number and name not in harmful]
+    harmed = effects.share_harmed(0.02, arms)
+    separate = [
+        name for d, name in enumerate(effects.deficits) if effects.best[d] and _ratio(effects, d, effects.best[d]) > 2
+    ]
+    return Acceptance(
+        (
+            (
+                "the best choice differs between deficits (at least 3 choices)",
+                ", ".join(sorted(choices)),
+                len(choices) >= 3,
+            ),
+            _margin("oracle over the best constant choice", over_constant, constant_margin),
+            _margin("the same, each host left out of the choice", fair_over_constant, 0.0),
+            _margin("oracle over never-grow", over_never, never_margin),
+            _margin("the same, each host left out of the choice", fair_over_never, 0.0),
+            ("a choice that always harms", ", ".join(harmful) or "none", bool(harmful)),
+            ("a deficit best left alone", ", ".join(alone) or "none", bool(alone)),
+            (
+                "kept seeds of the other choices that cost more than 2 points",
+                f"{100 * harmed:.0f}%",
+                harmed > 0.02,
+            ),
+            (
+                "deficits whose best effect exceeds twice its paired standard error",
+                ", ".join(separate) or "none",
+                len(separate) >= 3,
+            ),
+        )
+    )
+
+
+def _margin(what: str, value: Estimate, margin: float) -> tuple[str, str, bool]:
+    wanted = f"at least {100 * margin:.0f} points" if margin else "interval above 0"
+    return (
+        f"{what} ({wanted})",
+        value.text(sign=True),
+        value.mean >= margin and value.low > 0,
+    )
+
+
+def _ratio(effects: Effects, deficit: int, arm: int) -> float:
+    """Return the effect over its paired standard error."""
+    difference = effects.net[deficit, arm] - effects.net[deficit, 0]
+    error = difference.std(ddof=1) / np.sqrt(len(difference))
+    return float(difference.mean() / max(error, 1e-12))
+
+
+def effects_table(effects: Effects) -> str:
+    """Return the net gains over never-grow as a Markdown table, in points with 95% intervals; the best arm is bold."""
+    lines = [
+        "| choice | " + " | ".join(effects.deficits) + " |",
+        "|---|" + "---|" * len(effects.deficits),
+        f"| {NEVER}: net accuracy % | "
+        + " | ".join(f"{100 * effects.net[d, 0].mean():.1f}" for d in range(len(effects.deficits)))
+        + " |",
+    ]
+    for arm in range(1, len(effects.arms)):
+        cells = [_cell(effects, d, arm) for d in range(len(effects.deficits))]
+        lines.append(f"| {effects.arms[arm]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(effects: Effects, deficit: int, arm: int) -> str:
+    if np.isnan(effects.net[deficit, arm]).any():
+        return ""
+    text = effects.gain(deficit, arm).text(sign=True)
+    return f"**{text}**" if effects.best[deficit] == arm else text
+
+
+def best_table(effects: Effects) -> str:
+    """Return each deficit's best choice, its gain, the gain of the choice made by other hosts, and the runner-up."""
+    lines = [
+        "| deficit | never-grow % | best choice | net gain | gain / its standard error "
+        "| chosen by the other hosts | runner-up |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for d, name in enumerate(effects.deficits):
+        first = effects.best[d]
+        second = int(effects._means[d].argsort()[-2])
+        gain = effects.gain(d, first).text(sign=True) if first else "0"
+        ratio = f"{_ratio(effects, d, first):.1f}" if first else ""
+        runner = f"{effects.arms[second]} {100 * (effects._means[d, second] - effects._means[d, 0]):+.1f}"
+        lines.append(
+            f"| {name} | {100 * effects.net[d, 0].mean():.1f} | {effects.arms[first]} | {gain} | {ratio} "
+            f"| {effects.left_out_gain(d).text(sign=True)} | {runner} |"
+        )
+    return "\n".join(lines)

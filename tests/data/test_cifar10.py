@@ -1,0 +1,286 @@
+"""CIFAR-10 is read from an archive of the genuine form, split by source image; what is damaged is refused by name."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import importlib
+import io
+import pickle
+import struct
+import sys
+import tarfile
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from tamiyo_trl.data import Corruption, DataSource, SplitSizes, make_task
+from tamiyo_trl.data import cifar10 as module
+from tamiyo_trl.data.torchvision_shim import declare_operators, import_torchvision
+from tamiyo_trl.errors import ConfigError, DataError
+
+SIZES = SplitSizes(train=128, val=24, test=48)
+PER_BATCH, TEST_IMAGES = 60, 50
+NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+class Python2Pickler(pickle._Pickler):
+    """Writes bytes as Python 2 wrote its strings, which is how the genuine files were made."""
+
+    dispatch: ClassVar[dict] = dict(pickle._Pickler.dispatch)
+
+    def save_string(self, text: bytes) -> None:
+        short = len(text) < 256
+        self.write(
+            pickle.SHORT_BINSTRING + bytes([len(text)]) if short else pickle.BINSTRING + struct.pack("<i", len(text))
+        )
+        self.write(text)
+        self.memoize(text)
+
+    dispatch[bytes] = save_string
+
+
+def dumps(content: object) -> bytes:
+    stream = io.BytesIO()
+    Python2Pickler(stream, protocol=2).dump(content)
+    return stream.getvalue()
+
+
+def batch(name: str, first: int, count: int) -> bytes:
+    """A batch file of the genuine form: a pickled dict with rows of 3072 bytes, red then green then blue."""
+    rng = np.random.default_rng(first)
+    data = rng.integers(0, 256, (count, 3072), dtype=np.uint8)
+    # The first two bytes of an image tell its number, so that splits can be checked.
+    numbers = np.arange(first, first + count)
+    data[:, 0], data[:, 1] = numbers // 256, numbers % 256
+    labels = [int(number % 10) for number in numbers]
+    content = {b"batch_label": name.encode(), b"labels": labels, b"data": data, b"filenames": [b"x.png"] * count}
+    return dumps(content)
+
+
+def files() -> dict[str, bytes]:
+    made = {f"data_batch_{k}": batch(f"training batch {k} of 5", (k - 1) * PER_BATCH, PER_BATCH) for k in range(1, 6)}
+    made["test_batch"] = batch("testing batch 1 of 1", 5 * PER_BATCH, TEST_IMAGES)
+    made["batches.meta"] = dumps({b"label_names": [name.encode() for name in NAMES], b"num_vis": 3072})
+    return made
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
+
+
+def archive(content: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        for name, body in content.items():
+            info = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            info.size = len(body)
+            tar.addfile(info, io.BytesIO(body))
+    return stream.getvalue()
+
+
+@pytest.fixture
+def made(monkeypatch) -> dict[str, bytes]:
+    """The files, with torchvision expecting exactly their checksums."""
+    content = files()
+    dataset = module.CIFAR10
+    for name in ("train_list", "test_list"):
+        monkeypatch.setattr(dataset, name, [[file, md5(content[file])] for file, _ in getattr(dataset, name)])
+    monkeypatch.setattr(dataset, "meta", {**dataset.meta, "md5": md5(content["batches.meta"])})
+    monkeypatch.setattr(dataset, "tgz_md5", md5(archive(content)))
+    module.load_splits.cache_clear()
+    return content
+
+
+def unpack(content: dict[str, bytes], root: Path) -> Path:
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir()
+    for name, body in content.items():
+        (folder / name).write_bytes(body)
+    return folder
+
+
+def numbers(images: torch.Tensor) -> set[int]:
+    """The number written into the first two bytes of each raw image."""
+    return set((images[:, 0, 0, 0].long() * 256 + images[:, 0, 0, 1]).tolist())
+
+
+def test_splits_are_disjoint_and_sized_as_usual(made, tmp_path):
+    unpack(made, tmp_path)
+    train, val, test = module.load_splits(module.find(DataSource(str(tmp_path))), 32)
+    assert [len(labels) for _, labels in (train, val, test)] == [270, 30, 50]  # 9 : 1 of 300, and the test batch
+    found = [numbers(images) for images, _ in (train, val, test)]
+    assert found[2] == set(range(300, 350))
+    assert found[0] | found[1] == set(range(300))
+    assert not found[0] & found[1]
+    for images, labels in (train, val, test):
+        assert torch.equal(labels, (images[:, 0, 0, 0].long() * 256 + images[:, 0, 0, 1]) % 10)
+
+
+def test_pixels_and_labels_are_those_of_the_file(made, tmp_path):
+    unpack(made, tmp_path)
+    task = make_task("cifar10", 32, DataSource(str(tmp_path)))
+    drawn = task.draw(1, SIZES, Corruption())
+    raw = pickle.loads(made["test_batch"], encoding="bytes")
+    images = torch.from_numpy(raw[b"data"]).reshape(-1, 3, 32, 32).float() / 255
+    mean, std = torch.tensor([0.4914, 0.4822, 0.4465]), torch.tensor([0.2470, 0.2435, 0.2616])
+    plain = (images - mean[:, None, None]) / std[:, None, None]
+    distance = (drawn.test_images[:, None] - plain[None]).abs().amax((2, 3, 4))
+    assert (distance.min(1).values < 1e-5).all()
+    chosen = distance.argmin(1)
+    assert len(chosen.unique()) == SIZES.test  # without replacement
+    assert torch.equal(drawn.test_labels, torch.tensor(raw[b"labels"])[chosen])
+
+
+def test_an_episodes_images_are_a_function_of_its_seed(made, tmp_path):
+    unpack(made, tmp_path)
+    task = make_task("cifar10", 32, DataSource(str(tmp_path)))
+    torch.manual_seed(0)
+    first = task.draw(5, SIZES, Corruption(label_noise=0.3))
+    torch.manual_seed(1)
+    second, other = task.draw(5, SIZES, Corruption(label_noise=0.3)), task.draw(6, SIZES, Corruption())
+    for name in ("train_images", "train_labels", "val_images", "test_images"):
+        assert torch.equal(getattr(first, name), getattr(second, name))
+        assert not torch.equal(getattr(first, name), getattr(other, name))
+
+
+def test_training_images_are_cropped_and_mirrored_one_by_one_and_no_others_are():
+    images = torch.arange(400 * 3 * 16 * 16, dtype=torch.float32).reshape(400, 3, 16, 16)
+    moved = module.augment(images, torch.Generator().manual_seed(0))
+    reach, hits = 2, []  # 16 // 8
+    padded = torch.nn.functional.pad(images, [reach] * 4)
+    for top in range(5):
+        for left in range(5):
+            crop = padded[:, :, top : top + 16, left : left + 16]
+            for mirrored, view in ((False, crop), (True, crop.flip(-1))):
+                hits.append(((moved == view).flatten(1).all(1), top, left, mirrored))
+    matched = torch.stack([hit for hit, *_ in hits])
+    assert (matched.sum(0) == 1).all()  # each image is exactly one crop of itself
+    shares = matched.float().mean(1)
+    assert (shares > 0).all()  # all 50 ways occur
+    flipped = sum(float(hit.float().mean()) for hit, _, _, mirrored in hits if mirrored)
+    assert flipped == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_small_size_is_averaged_down(made, tmp_path):
+    unpack(made, tmp_path)
+    task = make_task("cifar10", 16, DataSource(str(tmp_path)))
+    drawn = task.draw(1, SIZES, Corruption())
+    assert drawn.train_images.shape == (128, 3, 16, 16)
+    assert drawn.val_images.shape == (24, 3, 16, 16)
+
+
+def test_pool_contrast_and_labels_are_corrupted_as_asked(made, tmp_path):
+    unpack(made, tmp_path)
+    task = make_task("cifar10", 32, DataSource(str(tmp_path)))
+    small = task.draw(2, SIZES, Corruption(pool_size=32))
+    assert small.pool == 32
+    assert torch.equal(small.train_images[:32], small.train_images[32:64])
+    clean, strong = (task.draw(2, SIZES, Corruption(contrast=c, brightness=0.0)) for c in (0.0, 1.5))
+    spread = [drawn.val_images.flatten(1).std(1).log().std().item() for drawn in (clean, strong)]
+    assert spread[0] < 0.2 < 1.0 < spread[1]
+
+
+def test_an_unopened_archive_is_unpacked(made, tmp_path):
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(archive(made))
+    task = make_task("cifar10", 32, DataSource(str(tmp_path)))
+    assert len(task.draw(0, SIZES, Corruption()).test_labels) == SIZES.test
+
+
+def test_a_truncated_archive_is_refused(made, tmp_path):
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(archive(made)[:-2000])
+    with pytest.raises(
+        DataError, match=r"cifar-10-python.tar.gz is damaged or truncated: its md5 is .*; to fetch it: "
+    ):
+        make_task("cifar10", 32, DataSource(str(tmp_path)))
+
+
+def test_a_damaged_file_is_named(made, tmp_path):
+    folder = unpack(made, tmp_path)
+    body = bytearray(made["data_batch_3"])
+    body[5000] ^= 1
+    (folder / "data_batch_3").write_bytes(bytes(body))
+    with pytest.raises(DataError, match="is damaged: data_batch_3 has md5"):
+        make_task("cifar10", 32, DataSource(str(tmp_path)))
+
+
+def test_a_truncated_file_is_named(made, tmp_path):
+    folder = unpack(made, tmp_path)
+    (folder / "test_batch").write_bytes(made["test_batch"][:100])
+    with pytest.raises(DataError, match="is damaged: test_batch has md5"):
+        make_task("cifar10", 32, DataSource(str(tmp_path)))
+
+
+def test_a_missing_file_is_named(made, tmp_path):
+    folder = unpack(made, tmp_path)
+    (folder / "data_batch_5").unlink()
+    with pytest.raises(DataError, match="has no data_batch_5"):
+        make_task("cifar10", 32, DataSource(str(tmp_path)))
+
+
+@pytest.mark.parametrize("content", [b"no pickle at all", pickle.dumps({"data": 1}), pickle.dumps([1, 2])])
+def test_a_file_of_another_form_is_refused(made, tmp_path, monkeypatch, content):
+    folder = unpack(made, tmp_path)
+    (folder / "data_batch_1").write_bytes(content)
+    expected = [["data_batch_1", md5(content)], *module.CIFAR10.train_list[1:]]
+    monkeypatch.setattr(module.CIFAR10, "train_list", expected)
+    with pytest.raises(DataError, match="not of CIFAR-10's form"):
+        make_task("cifar10", 32, DataSource(str(tmp_path)))
+
+
+def test_a_missing_data_set_says_where_it_looked_and_how_to_fetch_it(tmp_path):
+    with pytest.raises(DataError) as caught:
+        make_task("cifar10", 32, DataSource(str(tmp_path)))
+    message = str(caught.value)
+    assert f"not at {tmp_path}/cifar-10-batches-py" in message
+    assert f"curl -L {module.CIFAR10.url} | tar -xz -C {tmp_path}" in message
+    assert "\n" not in message
+
+
+def test_a_failed_download_says_how_to_fetch_it_by_hand(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")  # nobody listens there
+    with pytest.raises(DataError, match=r"could not be downloaded to .*; to fetch it: mkdir -p "):
+        make_task("cifar10", 32, DataSource(str(tmp_path), download=True))
+
+
+def test_a_download_that_works_is_used(made, tmp_path, monkeypatch):
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(archive(made))
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(module.CIFAR10, "url", f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz")
+        task = make_task("cifar10", 32, DataSource(str(tmp_path / "data"), download=True))
+        server.shutdown()
+    assert len(task.draw(0, SIZES, Corruption()).val_labels) == SIZES.val
+
+
+def test_sizes_that_cannot_be_served_are_refused(made, tmp_path):
+    unpack(made, tmp_path)
+    with pytest.raises(ConfigError, match=r"image sizes \[16, 32\], got 8"):
+        module.Cifar10Task(8, DataSource(str(tmp_path)))
+    task = make_task("cifar10", 32, DataSource(str(tmp_path)))
+    with pytest.raises(ConfigError, match="the val split of cifar10 holds 30 images, got a size of 31"):
+        task.draw(0, SplitSizes(train=8, val=31, test=8), Corruption())
+
+
+def test_the_remedy_does_nothing_where_torchvision_is_there_already():
+    assert import_torchvision() is sys.modules["torchvision"]
+    before = sys.modules["torchvision.datasets"]
+    import_torchvision()
+    assert sys.modules["torchvision.datasets"] is before
+    declare_operators()  # declared already: nothing is declared twice
+    assert hasattr(torch.ops.torchvision, "nms")
+
+
+def test_another_failure_of_torchvision_is_not_hidden(monkeypatch):
+    def fail(name: str):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    with pytest.raises(RuntimeError, match="something else"):
+        import_torchvision()

@@ -1,0 +1,92 @@
+"""The map of effects decides as arithmetic by hand does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tamiyo_trl.errors import ConfigError
+from tamiyo_trl.evaluation.effect_plots import effects_map
+from tamiyo_trl.evaluation.effects import NEVER, Effects, acceptance, best_table, effects_table
+
+# Three deficits, never-grow and four choices; each mends one deficit, `junk` harms always, nothing mends the third.
+MEANS = np.array(
+    [
+        [0.40, 0.60, 0.45, 0.42, 0.20],
+        [0.50, 0.50, 0.70, 0.55, 0.30],
+        [0.60, 0.58, 0.57, 0.59, 0.35],
+    ]
+)
+ARMS = (NEVER, "a@0", "b@1", "c@2", "junk@0")
+
+
+def made(noise: float = 0.0, hosts: int = 6) -> Effects:
+    rng = np.random.default_rng(0)
+    host = rng.normal(0, 0.05, (3, 1, hosts))  # shared by all arms: pairing takes it out
+    return Effects(("x", "y", "z"), ARMS, MEANS[..., None] + host + rng.normal(0, noise, (3, 5, hosts)))
+
+
+def test_best_choices_and_margins_are_those_of_the_means():
+    effects = made()
+    assert [ARMS[arm] for arm in effects.best] == ["a@0", "b@1", NEVER]
+    # Means over deficits: never 0.5, a 0.56, b 0.5733, c 0.52, junk 0.2833.
+    assert ARMS[effects.constant] == "b@1"
+    # (0.60 + 0.70 + 0.60) / 3 = 0.6333; less 0.5733 and 0.5.
+    checks = {claim: value for claim, value, _ in acceptance(effects).claims}
+    assert checks["oracle over the best constant choice (at least 4 points)"].startswith("+6.0 ")
+    assert checks["oracle over never-grow (at least 8 points)"].startswith("+13.3 ")
+
+
+def test_what_harms_and_what_is_left_alone_is_named():
+    effects = made()
+    assert effects.harmful() == ["junk@0"]
+    assert effects.best_left_alone() == ["z"]
+    # a, b and c cost more than 2.5 points in (z, b) alone: one of nine.
+    assert effects.share_harmed(0.025, [1, 2, 3]) == pytest.approx(1 / 9)
+
+
+def test_a_choice_made_by_the_other_hosts_earns_no_more_than_one_made_by_all():
+    effects = made(noise=0.1, hosts=10)
+    oracle, constant = effects.left_out()
+    assert oracle.mean() < effects.oracle_values().mean()
+    assert constant.mean() <= effects.net[:, effects.constant].mean() + 1e-12
+    for d in range(3):
+        assert (
+            effects.left_out_gain(d).mean <= effects.gain(d, 1 + int(effects.net[d, 1:].mean(-1).argmax())).mean + 1e-12
+        )
+
+
+def test_choosing_among_pure_noise_is_not_accepted():
+    rng = np.random.default_rng(1)
+    noise = Effects(("x", "y", "z"), ARMS, 0.5 + rng.normal(0, 0.05, (3, 5, 8)))
+    held = {claim: holds for claim, _, holds in acceptance(noise).claims}
+    assert not held["oracle over never-grow (at least 8 points)"]
+    assert not held["the same, each host left out of the choice (interval above 0)"]
+
+
+def test_a_choice_that_was_not_measured_everywhere_is_never_the_best():
+    effects = made()
+    net = effects.net.copy()
+    net[0, 1, 2] = np.nan
+    partial = Effects(effects.deficits, effects.arms, net)
+    assert ARMS[partial.best[0]] == "b@1"
+    assert ARMS[partial.constant] == "b@1"
+    assert "| a@0 |  |" in effects_table(partial)
+
+
+def test_tables_and_picture_show_every_choice(tmp_path):
+    effects = made(0.01)
+    table = effects_table(effects)
+    assert all(f"| {arm} |" in table for arm in ARMS[1:])
+    assert table.count("**") == 2 * 2  # the third deficit's best is never-grow
+    assert best_table(effects).count("\n") == 4
+    effects_map(effects, "title", tmp_path / "map.png")
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arms", "shape"), [((NEVER, "a@0"), (1, 3, 4)), (("a@0", NEVER), (1, 2, 4)), ((NEVER, "a@0"), (1, 2, 1))]
+)
+def test_maps_that_make_no_sense_are_refused(arms, shape):
+    with pytest.raises(ConfigError):
+        Effects(("x",), arms, np.zeros(shape))

@@ -1,0 +1,76 @@
+"""A person plays an episode at the terminal: sees, acts, is corrected, leaves, and gets the picture."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOY = [
+    *("--env.episode-steps", "10", "--env.training.images-per-step", "64", "--env.splits.train", "128"),
+    *("--env.splits.val", "64", "--env.splits.test", "64"),
+]
+
+
+@pytest.fixture(scope="module")
+def recipe() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("play_recipe", ROOT / "recipes" / "play.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def typing(monkeypatch, *lines: str) -> list[str]:
+    """Let the person type these lines, then leave; return what is not typed yet."""
+    left = list(lines)
+
+    def answer(prompt: str) -> str:
+        if not left:
+            raise EOFError
+        return left.pop(0)
+
+    monkeypatch.setattr("builtins.input", answer)
+    return left
+
+
+def test_a_whole_episode_is_played_and_drawn(recipe, monkeypatch, capsys, tmp_path):
+    # Step 0 offers WAIT and 3 x 7 germinations: number 8 is the first blueprint (norm) at site 1.
+    left = typing(monkeypatch, "8", "", "", "", "", "", "2 fast", "99", "1", "", "", "")
+    picture = tmp_path / "new" / "timeline.png"
+    assert recipe.main(["--out", str(picture), "--seed", "1", *TOY]) == 0
+    assert left == []
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    shown = capsys.readouterr().out
+    assert "GERMINATE norm at site 1" in shown
+    assert "val accuracy change" in shown
+    assert shown.count("an action is a number from 0 to ") == 2
+    assert "FOSSILIZED  norm" in shown  # 2 + 3 + 1 epochs later it could be kept, as action 1
+    assert "hidden deficit: " in shown
+    assert "you gained " in shown
+
+
+def test_waiting_throughout_is_never_growing(recipe, monkeypatch, capsys, tmp_path):
+    typing(monkeypatch, *[""] * 10)
+    assert recipe.main(["--out", str(tmp_path / "t.png"), *TOY]) == 0
+    assert "you gained +0.0 points" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("lines", [("", "q"), ("",)])
+def test_leaving_draws_nothing(recipe, monkeypatch, capsys, tmp_path, lines):
+    typing(monkeypatch, *lines)
+    assert recipe.main(["--out", str(tmp_path / "t.png"), *TOY]) == 130
+    assert "left before the end" in capsys.readouterr().out
+    assert not (tmp_path / "t.png").exists()
+
+
+def test_bad_settings_are_refused_in_one_line(recipe, capsys):
+    status = recipe.main(["--env.family", "odd"])
+    said = capsys.readouterr().err
+    assert status == 2
+    assert said.startswith("error: family must be one of")
+    assert said.count("\n") == 1
