@@ -63,7 +63,7 @@ class Args:
     seed: int = 0
     threads: int = 1
     task: RecallConfig = field(default_factory=RecallConfig)
-    ppo: PPOConfig = field(default_factory=lambda: PPOConfig(slice_len=24, lr=1e-3, entropy_coeff=0.01))
+    ppo: PPOConfig = field(default_factory=lambda: PPOConfig(slice_len=24, lr=3e-3, entropy_coeff=0.02))
 
     def __post_init__(self) -> None:
         for name in ("frames", "n_envs", "steps", "reset_every", "threads"):

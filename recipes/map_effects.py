@@ -32,7 +32,8 @@ from tamiyo_trl.envs import GrowthConfig, GrowthEnv
 from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
 from tamiyo_trl.evaluation import evaluate
 from tamiyo_trl.evaluation.effect_plots import effects_map
-from tamiyo_trl.evaluation.effects import NEVER, Acceptance, Effects, acceptance, best_table, effects_table
+from tamiyo_trl.evaluation.effect_tables import best_table, effects_table, quality_table
+from tamiyo_trl.evaluation.effects import NEVER, Acceptance, Effects, acceptance
 from tamiyo_trl.hosts.family import make_family
 from tamiyo_trl.policies import FixedSchedule, NeverGrow
 from tamiyo_trl.policies.baselines import Planting
@@ -251,6 +252,8 @@ def describe(args: Args, argv: list[str], effects: Effects, checks: Acceptance) 
     claims = [f"| {what} | {value} | {'yes' if holds else 'NO'} |" for what, value, holds in checks.claims]
     versions = ", ".join(f"{package} {version(package)}" for package in ("torch", "torchrl", "tensordict"))
     command = shlex.join(["python", "recipes/map_effects.py", *argv])
+    first = read(args, args.chosen_deficits[0], NEVER)
+    qualities = quality_table(effects, first["dead_share"][: args.hosts], first["lr_scale"][: args.hosts])
     size = f"{args.env.image_size}x{args.env.image_size}"
     sections = [
         f"# Effects: {args.env.family} hosts on {args.env.task} at {size}: {verdict}",
@@ -264,6 +267,8 @@ def describe(args: Args, argv: list[str], effects: Effects, checks: Acceptance) 
         f"Best constant choice: {effects.arms[effects.constant]}.",
         "## Is there something to decide?",
         "| claim | measured | holds |\n|---|---|---|\n" + "\n".join(claims),
+        "## Kept seeds by their hidden quality",
+        qualities,
         "## Net gain over never-grow, points",
         effects_table(effects),
         f"Made by `{command}` on a CPU, {args.threads} thread; {versions}; root seed {args.seed}.",

@@ -48,7 +48,7 @@ class TemplatesLook:
 
 LOOKS = {
     8: TemplatesLook(patterns=6, smoothness=1.0, shift=1, distractor=0.6, noise=0.4),
-    16: TemplatesLook(patterns=6, smoothness=1.5, shift=2, distractor=0.6, noise=0.6),
+    16: TemplatesLook(patterns=8, smoothness=1.5, shift=2, distractor=0.6, noise=0.7),
     32: TemplatesLook(patterns=6, smoothness=3.0, shift=4, distractor=0.6, noise=0.8),
 }
 

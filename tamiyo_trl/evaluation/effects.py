@@ -51,18 +51,19 @@ class Effects:
         return self.net.shape[2]
 
     @cached_property
-    def _means(self) -> np.ndarray:
+    def means(self) -> np.ndarray:
+        """Mean of every deficit and arm, [D, M]; minus infinity where it was not measured."""
         return np.where(np.isnan(self.net).any(-1), -np.inf, self.net.mean(-1))
 
     @cached_property
     def best(self) -> list[int]:
         """Best arm of each deficit, D numbers."""
-        return [int(arm) for arm in self._means.argmax(1)]
+        return [int(arm) for arm in self.means.argmax(1)]
 
     @cached_property
     def constant(self) -> int:
         """The best single arm for all deficits alike."""
-        return int(self._means.mean(0).argmax())
+        return int(self.means.mean(0).argmax())
 
     def gain(self, deficit: int, arm: int) -> Estimate:
         """Return the arm's net gain over never-grow, paired by host."""
@@ -99,7 +100,7 @@ class Effects:
         """Return the arms whose interval lies below zero under every deficit they were measured for."""
         found = []
         for arm in range(1, len(self.arms)):
-            measured = [d for d in range(len(self.deficits)) if np.isfinite(self._means[d, arm])]
+            measured = [d for d in range(len(self.deficits)) if np.isfinite(self.means[d, arm])]
             if measured and all(self.gain(d, arm).high < 0 for d in measured):
                 found.append(self.arms[arm])
         return found
@@ -110,7 +111,7 @@ class Effects:
             self.net[d, 0] - self.net[d, arm] > by
             for d in range(len(self.deficits))
             for arm in arms
-            if np.isfinite(self._means[d, arm])
+            if np.isfinite(self.means[d, arm])
         ]
         return float(np.mean(losses)) if losses else 0.0
 
@@ -139,7 +140,7 @@ def acceptance(effects: Effects, constant_margin: float = 0.04, never_margin: fl
     arms = [number for number, name in enumerate(effects.arms) if number and name not in harmful]
     harmed = effects.share_harmed(0.02, arms)
     separate = [
-        name for d, name in enumerate(effects.deficits) if effects.best[d] and _ratio(effects, d, effects.best[d]) > 2
+        name for d, name in enumerate(effects.deficits) if effects.best[d] and ratio(effects, d, effects.best[d]) > 2
     ]
     return Acceptance(
         (
@@ -177,50 +178,8 @@ def _margin(what: str, value: Estimate, margin: float) -> tuple[str, str, bool]:
     )
 
 
-def _ratio(effects: Effects, deficit: int, arm: int) -> float:
+def ratio(effects: Effects, deficit: int, arm: int) -> float:
     """Return the effect over its paired standard error."""
     difference = effects.net[deficit, arm] - effects.net[deficit, 0]
     error = difference.std(ddof=1) / np.sqrt(len(difference))
     return float(difference.mean() / max(error, 1e-12))
-
-
-def effects_table(effects: Effects) -> str:
-    """Return the net gains over never-grow as a Markdown table, in points with 95% intervals; the best arm is bold."""
-    lines = [
-        "| choice | " + " | ".join(effects.deficits) + " |",
-        "|---|" + "---|" * len(effects.deficits),
-        f"| {NEVER}: net accuracy % | "
-        + " | ".join(f"{100 * effects.net[d, 0].mean():.1f}" for d in range(len(effects.deficits)))
-        + " |",
-    ]
-    for arm in range(1, len(effects.arms)):
-        cells = [_cell(effects, d, arm) for d in range(len(effects.deficits))]
-        lines.append(f"| {effects.arms[arm]} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _cell(effects: Effects, deficit: int, arm: int) -> str:
-    if np.isnan(effects.net[deficit, arm]).any():
-        return ""
-    text = effects.gain(deficit, arm).text(sign=True)
-    return f"**{text}**" if effects.best[deficit] == arm else text
-
-
-def best_table(effects: Effects) -> str:
-    """Return each deficit's best choice, its gain, the gain of the choice made by other hosts, and the runner-up."""
-    lines = [
-        "| deficit | never-grow % | best choice | net gain | gain / its standard error "
-        "| chosen by the other hosts | runner-up |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for d, name in enumerate(effects.deficits):
-        first = effects.best[d]
-        second = int(effects._means[d].argsort()[-2])
-        gain = effects.gain(d, first).text(sign=True) if first else "0"
-        ratio = f"{_ratio(effects, d, first):.1f}" if first else ""
-        runner = f"{effects.arms[second]} {100 * (effects._means[d, second] - effects._means[d, 0]):+.1f}"
-        lines.append(
-            f"| {name} | {100 * effects.net[d, 0].mean():.1f} | {effects.arms[first]} | {gain} | {ratio} "
-            f"| {effects.left_out_gain(d).text(sign=True)} | {runner} |"
-        )
-    return "\n".join(lines)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..seeds.blueprints import BLUEPRINTS, Blueprint, SeedBirth
+from ..seeds.blueprints import BLUEPRINTS, SeedBirth, seed_network, seed_row
+from ..seeds.layers import Layer
 from ..seeds.rows import Rows
 
 BankKey = tuple[str, int]  # blueprint, site
@@ -34,9 +35,9 @@ class Bank:
     rows: Rows
 
     @property
-    def blueprint(self) -> Blueprint:
+    def network(self) -> Layer:
         """The form of these seeds."""
-        return BLUEPRINTS[self.name]
+        return seed_network(self.name, self.channels)
 
     def span(self, start: int, stop: int) -> Bank | None:
         """Return the members in hosts start..stop-1 as views, hosts renumbered from 0; None if there are none."""
@@ -79,7 +80,7 @@ class Seeds:
 
     def germinate(self, host: int, site: int, birth: SeedBirth) -> None:
         """Add a new seed."""
-        row = BLUEPRINTS[birth.blueprint].birth(birth, self.channels[site]).to(self.like)
+        row = seed_row(birth, self.channels[site]).to(self.like)
         key = (birth.blueprint, site)
         if key in self.banks:
             self.banks[key].insert(host, row)

@@ -6,14 +6,16 @@ block = conv 3x3 (no bias) -> downsample -> batch norm -> ReLU, then the site; a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import ConfigError
 from ..seeding import generator
-from ..seeds.rows import Named, Rows, Shapes, batch_norm, conv, join_row, linear, size_of, spatial_mean, uniform
+from ..seeds.blueprints import new_statistics
+from ..seeds.layers import BatchNorm, Conv, Head, Layer, MaxPool, ReLU, Sequence
+from ..seeds.rows import Rows, join_row, size_of
 
 DOWNSAMPLES = ("pool", "stride", "none")
 
@@ -67,18 +69,36 @@ class HostConfig:
         return tuple(sizes)
 
     @property
-    def shapes(self) -> Shapes:
-        """Name -> shape of one host's parameters."""
-        shapes: dict[str, tuple[int, ...]] = {}
-        for b, (c_in, c_out) in enumerate(zip((self.in_channels, *self.channels), self.channels)):
-            shapes[f"conv{b}"] = (c_out, c_in, 3, 3)
-            shapes[f"norm{b}.weight"] = shapes[f"norm{b}.bias"] = (c_out,)
-        return shapes | {"head.weight": (self.classes, self.channels[-1]), "head.bias": (self.classes,)}
-
-    @property
     def parameters(self) -> int:
         """Number of parameters of one host."""
-        return size_of(self.shapes)
+        return size_of(host_network(self).shapes())
+
+
+@dataclass(frozen=True)
+class HostNetwork(Sequence):
+    """The host's blocks, then its head; a site after every block."""
+
+    @property
+    def blocks(self) -> tuple[Layer, ...]:
+        """The layers before each site."""
+        return self.layers[:-1]
+
+    @property
+    def head(self) -> Layer:
+        """The layer after the last site."""
+        return self.layers[-1]
+
+
+@lru_cache(maxsize=64)
+def host_network(config: HostConfig) -> HostNetwork:
+    """Return the network of a host."""
+    blocks = []
+    for b, (c_in, c_out) in enumerate(zip((config.in_channels, *config.channels), config.channels)):
+        kind = config.downsample[b]
+        conv = Conv(f"conv{b}", c_in, c_out, stride=2 if kind == "stride" else 1)
+        pool = (MaxPool(),) if kind == "pool" else ()
+        blocks.append(Sequence((conv, *pool, BatchNorm(f"norm{b}", c_out), ReLU())))
+    return HostNetwork((*blocks, Head("head", config.channels[-1], config.classes)))
 
 
 @dataclass(frozen=True)
@@ -108,14 +128,9 @@ def host_row(config: HostConfig, birth: HostBirth) -> Rows:
     Raises:
         ConfigError: the stuck block or its alive channels do not exist in this host.
     """
-    rng, named = generator(birth.seed, "host"), {}
-    for name, shape in config.shapes.items():
-        if name.startswith("norm"):
-            named[name] = torch.ones(shape) if name.endswith("weight") else torch.zeros(shape)
-        else:
-            fan_in = config.channels[-1] if name.startswith("head") else shape[1] * 9
-            named[name] = uniform(shape, fan_in, rng)
-    trainable = {name: torch.ones(shape) for name, shape in config.shapes.items()}
+    network = host_network(config)
+    shapes, named = network.shapes(), network.draw(generator(birth.seed, "host"))
+    trainable = {name: torch.ones(shape) for name, shape in shapes.items()}
     if birth.stuck_block is not None:
         if not 0 <= birth.stuck_block < len(config.channels):
             raise ConfigError(f"stuck_block must be in 0..{len(config.channels) - 1}: got {birth.stuck_block}")
@@ -124,22 +139,8 @@ def host_row(config: HostConfig, birth: HostBirth) -> Rows:
             raise ConfigError(f"alive_channels of block {birth.stuck_block} must be in 0..{width}: got {alive}")
         named[f"conv{birth.stuck_block}"][width if alive is None else alive :] = 0.0
         trainable[f"conv{birth.stuck_block}"].zero_()
-    buffers = {f"norm{b}.mean": torch.zeros(c) for b, c in enumerate(config.channels)}
-    buffers |= {f"norm{b}.var": torch.ones(c) for b, c in enumerate(config.channels)}
-    return Rows.born(join_row(named, config.shapes), birth.lr_scale, join_row(trainable, config.shapes), buffers)
-
-
-def block(x: Tensor, p: Named, buffers: Named, index: int, kind: str, training: bool) -> Tensor:
-    """Return the output [B, n*O, H', W'] of block `index` of n hosts for x [B, n*C, H, W]."""
-    x = conv(x, p[f"conv{index}"], stride=2 if kind == "stride" else 1)
-    if kind == "pool":
-        x = F.max_pool2d(x, 2)
-    return batch_norm(x, p, buffers, f"norm{index}", training).relu_()
-
-
-def head(x: Tensor, p: Named) -> Tensor:
-    """Return the logits [n, B, classes] of n hosts for their last activations x [B, n*C, H, W]."""
-    return linear(spatial_mean(x), p["head.weight"]).transpose(0, 1).contiguous() + p["head.bias"].unsqueeze(1)
+    statistics = new_statistics(network.norms())
+    return Rows.born(join_row(named, shapes), birth.lr_scale, join_row(trainable, shapes), statistics)
 
 
 def to_rows(images: Tensor, pick: Tensor) -> Tensor:

@@ -1,18 +1,20 @@
-"""A cohort: n hosts with their seeds, as views into a fleet's state, trained and run in one pass."""
+"""A cohort: n hosts with their seeds, trained for one epoch in one pass per batch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..seeds.blending import Members, graft, tap
-from ..seeds.rows import Named, Rows, as_rows, split_rows
+from ..seeds.blending import Members, blend, unblend
+from ..seeds.layers import Run, aten
+from ..seeds.rows import Named, Rows
 from .banks import Bank
-from .cnn import HostConfig, block, head, to_rows
-from .optimiser import OptimConfig, gradient_norms, move, velocities
+from .cnn import HostConfig, host_network, to_rows
+from .optimiser import OptimConfig, Optimiser
 
 
 @dataclass(frozen=True)
@@ -27,112 +29,133 @@ class EpochStats:
     host_grad_norm: Tensor
     seed_grad_norm: Tensor
 
-    @staticmethod
-    def zeros(like: Tensor) -> EpochStats:
-        """Return empty sums for hosts and sites as in `like` [n, S]."""
-        loss, correct, norm = (torch.zeros_like(like[:, 0]) for _ in range(3))
-        return EpochStats(loss, correct, norm, torch.zeros_like(like))
 
-
-def run_seeds(bank: Bank, h: Tensor, p: Named, buffers: Named, training: bool, alone: bool) -> Tensor:
-    """Return the seeds' outputs for h [B, m*C, H, W].
-
-    A single seed among several hosts runs as a pair with its own copy: grouped kernels give a group the same bits for every number of groups from two up, but
-    not for one, and a seed's numbers must not depend on who else grows one.
-    """
-    if len(next(iter(p.values()))) > 1 or alone:
-        return bank.blueprint.apply(h, p, buffers, training)
-    twice = {name: torch.cat([v, v.detach()]) for name, v in p.items()}
-    buffers_twice = {name: b.repeat(2, 1) for name, b in buffers.items()}
-    # Doubled and halved in memory order: gradients must come back in channels_last too.
-    pair = as_rows(h, 1).expand(-1, 2, -1).reshape(h.shape[0], *h.shape[2:], -1).permute(0, 3, 1, 2)
-    out = bank.blueprint.apply(pair, twice, buffers_twice, training)
-    for name, b in buffers.items():
-        b.copy_(buffers_twice[name][:1])
-    return as_rows(out, 2)[:, 0].view(h.shape[0], *h.shape[2:], -1).permute(0, 3, 1, 2)
-
-
-@dataclass
+@dataclass(frozen=True)
 class Cohort:
     """n hosts that run together.
 
     Attributes:
         config: form of the hosts.
-        optim: settings of the optimiser.
         hosts: the hosts' rows.
         banks: banks of the hosts' seeds, hosts counted from 0.
         alpha: float [n, S], weight of each seed's output.
         incubating: bool [n, S].
-        alive: bool [n]; cleared, in place, for a host whose loss, gradient or next weights are not finite.
+        alive: bool [n]; cleared, in place, for a host whose loss or gradient is not finite.
+        dtype: of activations.
+        alike: whether a row must have the same bits whatever runs beside it, also where nothing does.
     """
 
     config: HostConfig
-    optim: OptimConfig
     hosts: Rows
-    banks: list[Bank]
+    banks: Sequence[Bank]
     alpha: Tensor
     incubating: Tensor
     alive: Tensor
-    every: Tensor = field(init=False)
-    index: list[Tensor] = field(init=False)
-    members: list[Members] = field(init=False)
+    dtype: torch.dtype
+    alike: bool
 
-    def __post_init__(self) -> None:
-        device = self.alpha.device
-        self.every = torch.arange(len(self.alpha), device=device)
-        self.index = [torch.tensor(bank.hosts, device=device) for bank in self.banks]
-        self.members = [
-            Members.of(i, self.alpha[i, b.site], self.incubating[i, b.site]) for i, b in zip(self.index, self.banks)
-        ]
+    def __len__(self) -> int:
+        return len(self.hosts)
 
-    def logits(self, x: Tensor, values: Tensor, bank_values: list[Tensor]) -> Tensor:
-        """Return training logits [n, B, classes] for x [B, n*C, H, W] with the parameters `values` [n, P] and each bank's."""
-        n, p = len(self.hosts), split_rows(values, self.config.shapes)
-        for site, kind in enumerate(self.config.downsample):
-            x = block(x, p, self.hosts.buffers, site, kind, training=True)
-            here = [i for i, bank in enumerate(self.banks) if bank.site == site]
-            if here:
-                members = [self.members[i] for i in here]
-                x, *taken = tap(x, n, members)
-                grown = []
-                for i, h in zip(here, taken):
-                    bank = self.banks[i]
-                    named = split_rows(bank_values[i], bank.blueprint.shapes(bank.channels))
-                    h = h if len(self.members[i].mixed) else h.detach()
-                    grown.append(run_seeds(bank, h, named, bank.rows.buffers, True, n == 1))
-                x = graft(x, n, members, grown)
-        return head(x, p)
+    def index(self, hosts: Sequence[int]) -> Tensor:
+        """Return a list of numbers as an int64 tensor."""
+        return torch.tensor(hosts, dtype=torch.long, device=self.alpha.device)
 
-    def train_epoch(self, images: Tensor, labels: Tensor, order: Tensor, batch_size: int, lr: Tensor) -> EpochStats:
-        """Train one epoch in `order` (int64 [n, M]) over images [n, K, C, H, W], labels [n, K], at base rates lr [n]."""
-        sums, total = EpochStats.zeros(self.alpha), order.shape[1]
+    def is_solo(self, rows: int) -> bool:
+        """Return whether so many rows need `Run.solo`."""
+        return self.alike and rows == 1
+
+
+class BankRun:
+    """A bank in training: which rows it reads, how it is blended, and what it is run with."""
+
+    def __init__(self, cohort: Cohort, bank: Bank, parameters: Named) -> None:
+        self.site, self.network, self.hosts = bank.site, bank.network, cohort.index(bank.hosts)
+        alpha, incubating = (t[self.hosts, bank.site] for t in (cohort.alpha, cohort.incubating))
+        self.members = Members.of(self.hosts, alpha, incubating)
+        self.run = Run(parameters, bank.rows.buffers, training=True, solo=cohort.is_solo(len(bank.hosts)))
+
+    def backward(self, g: Tensor) -> Tensor:
+        """Run the seeds backward; the gradient of what they read is worked out only where the host hears one."""
+        return self.network.backward(g, self.run, inward=self.members.any_heard)
+
+
+class Epoch:
+    """One epoch of a cohort: `train` takes it through all batches and stores the result."""
+
+    def __init__(self, cohort: Cohort, lr: Tensor, optim: OptimConfig) -> None:
+        self.cohort, self.n = cohort, len(cohort)
+        self.network = host_network(cohort.config)
+        every, banks = cohort.index(range(self.n)), cohort.banks
+        self.owners = torch.cat([every, *(cohort.index(b.hosts) for b in banks)])
+        groups = [(cohort.hosts, self.network.shapes()), *((b.rows, b.network.shapes()) for b in banks)]
+        self.rows = [rows for rows, _ in groups]
+        self.optimiser = Optimiser(groups, lr.index_select(0, self.owners), optim)
+        own, *grown = self.optimiser.parameters
+        self.run = Run(own, cohort.hosts.buffers, training=True, solo=cohort.is_solo(self.n))
+        self.banks = [BankRun(cohort, bank, parameters) for bank, parameters in zip(banks, grown)]
+        sites = range(len(self.network.blocks))
+        self.at_site = [[b for b in self.banks if b.site == site] for site in sites]
+        cohort.alive.logical_and_(lr.isfinite())
+        self._check_state()
+
+    def train(self, images: Tensor, labels: Tensor, order: Tensor, batch_size: int) -> EpochStats:
+        """Train in `order` (int64 [n, M]) over images [n, K, C, H, W], labels [n, K]."""
+        loss, correct = torch.zeros_like(self.cohort.alpha[:, 0]), torch.zeros_like(self.cohort.alpha[:, 0])
+        norms = torch.zeros(len(self.owners), device=loss.device, dtype=loss.dtype)
+        total = order.shape[1]
         steps = range(0, total, batch_size)
         for start in steps:
             pick = order[:, start : start + batch_size]
-            self._train_batch(to_rows(images, pick), labels.gather(1, pick), lr, sums)
-        return EpochStats(
-            sums.loss / total, sums.accuracy / total, sums.host_grad_norm / len(steps), sums.seed_grad_norm / len(steps)
-        )
+            x = to_rows(images, pick).to(self.cohort.dtype)
+            losses, hits, norm = self._step(x, labels.gather(1, pick))
+            loss.add_(losses, alpha=pick.shape[1])
+            correct.add_(hits)
+            norms.add_(norm)
+        self.optimiser.write_back()
+        self._check_state()
+        seed_norm, norms = torch.zeros_like(self.cohort.alpha), norms / len(steps)
+        parts = norms.split([self.n, *(len(b.hosts) for b in self.banks)])
+        for bank, norm in zip(self.banks, parts[1:]):
+            seed_norm[bank.hosts, bank.site] = norm
+        return EpochStats(loss / total, correct / total, parts[0], seed_norm)
 
-    def _train_batch(self, x: Tensor, labels: Tensor, lr: Tensor, sums: EpochStats) -> None:
-        """Take one optimiser step on x [B, n*C, H, W], labels [n, B], and add what was measured to `sums`."""
-        leaves = [rows.values.detach().requires_grad_() for rows in (self.hosts, *(b.rows for b in self.banks))]
-        logits = self.logits(x, leaves[0], leaves[1:])
-        losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
-        loss = losses.mean(1)
-        grads = torch.autograd.grad(loss.sum(), leaves)
-        with torch.no_grad():
-            host_norm, seed_norm = gradient_norms(self.hosts, grads[0]), torch.zeros_like(self.alpha)
-            for bank, index, grad in zip(self.banks, self.index, grads[1:]):
-                seed_norm[index, bank.site] = gradient_norms(bank.rows, grad)
-            self.alive &= loss.isfinite() & lr.isfinite() & host_norm.isfinite() & seed_norm.isfinite().all(1)
-            groups = [(self.hosts, self.every), *((b.rows, i) for b, i in zip(self.banks, self.index))]
-            moves = [velocities(rows, grad, self.optim) for (rows, _), grad in zip(groups, grads)]
-            for (_, index), (_, finite) in zip(groups, moves):
-                self.alive[index] &= finite
-            for (rows, index), (velocity, _) in zip(groups, moves):
-                move(rows, velocity, lr[index], self.alive[index])
-            sums.loss.add_(loss, alpha=labels.shape[1])
-            sums.accuracy.add_((logits.argmax(2) == labels).sum(1))
-            sums.host_grad_norm.add_(host_norm)
-            sums.seed_grad_norm.add_(seed_norm)
+    def _check_state(self) -> None:
+        """Give up hosts whose weights or momentum, or those of their seeds, are not finite."""
+        fine = torch.cat([rows.is_finite() for rows in self.rows])
+        self.cohort.alive[self.owners[~fine]] = False
+
+    def _step(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Take one step on x [B, n*C, H, W], labels [n, B]; return loss [n], correct [n] and gradient norms [R]."""
+        logits = self._forward(x)
+        target, batch = labels.t(), labels.shape[1]
+        log_p = F.log_softmax(logits, 2)
+        loss = -log_p.gather(2, target.unsqueeze(2)).squeeze(2).t().contiguous().mean(1)
+        pull = torch.zeros_like(log_p).scatter_(2, target.unsqueeze(2), -1.0 / batch)
+        self._backward(aten._log_softmax_backward_data(pull, log_p, 2, log_p.dtype))
+        grad, norms = self.optimiser.gather([self.run.grads, *(b.run.grads for b in self.banks)])
+        alive = self.cohort.alive
+        alive &= loss.isfinite()
+        if not bool(norms.isfinite().all()):
+            alive[self.owners[~norms.isfinite()]] = False
+        self.optimiser.step(grad, alive.index_select(0, self.owners))
+        return loss, (logits.argmax(2) == target).sum(0), norms
+
+    def _forward(self, x: Tensor) -> Tensor:
+        """Return logits [B, n, classes]."""
+        for block, banks in zip(self.network.blocks, self.at_site):
+            x = block.forward(x, self.run)
+            if banks:
+                taken = [b.members.take(x, self.n) for b in banks]
+                grown = [b.network.forward(h, b.run) for b, h in zip(banks, taken)]
+                x = blend(x, self.n, [b.members for b in banks], taken, grown)
+        return self.network.head.forward(x, self.run)
+
+    def _backward(self, g: Tensor) -> None:
+        """Leave every parameter's gradient in its run, for the logits' gradient g."""
+        g = self.network.head.backward(g, self.run)
+        blocks = list(enumerate(zip(self.network.blocks, self.at_site)))
+        for site, (block, banks) in reversed(blocks):
+            for b in banks:
+                unblend(g, self.n, b.members, b.backward)
+            g = block.backward(g, self.run, inward=site > 0)

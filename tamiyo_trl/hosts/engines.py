@@ -5,7 +5,6 @@ All engines share one state and one maths. `grouped` runs hosts together, each l
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +23,7 @@ class Engine:
 
     Attributes:
         name: `grouped` or `looped`.
-        precision: `fp32`, `bf16` (autocast; weights, norms' statistics and optimiser stay fp32) or `fp64` (for proofs; slow).
+        precision: `fp32`, `bf16` (activations and convolutions; weights, norms' statistics, losses and optimiser stay fp32) or `fp64` (for proofs; slow).
         device: where.
         host_bytes: size of a host's largest fp32 activation for one image.
     """
@@ -39,9 +38,10 @@ class Engine:
         """What weights and images are stored in."""
         return torch.float64 if self.precision == "fp64" else torch.float32
 
-    def cast(self) -> AbstractContextManager[None]:
-        """Return the precision's context."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+    @property
+    def activation_dtype(self) -> torch.dtype:
+        """What activations are computed in."""
+        return torch.bfloat16 if self.precision == "bf16" else self.dtype
 
     def passes(self, n_hosts: int, images: int) -> list[slice]:
         """Return the hosts of each pass when every host runs `images` images at a time."""

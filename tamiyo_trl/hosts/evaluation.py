@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..seeds.layers import Layer, Run
 from ..seeds.rows import as_rows, split_rows, take_rows
-from .cnn import block, head, to_rows
-from .cohort import Cohort, run_seeds
+from .banks import Bank
+from .cnn import host_network, to_rows
+from .cohort import Cohort
 
 
 @dataclass(frozen=True)
@@ -26,79 +29,133 @@ class Evaluation:
     counterfactual_accuracy: Tensor
 
 
-@torch.no_grad()
-def both_logits(cohort: Cohort, x: Tensor, live_site: Tensor, acting: Tensor) -> tuple[Tensor, list[int]]:
-    """Return logits [n + m, B, classes] and the hosts of the last m rows: the hosts with a live seed, switched.
+@dataclass(frozen=True)
+class BankStep:
+    """The seeds of one bank that one site needs.
 
-    x [B, n*C, H, W]; live_site int64 [n], -1 for none; acting bool [n, S], seeds that act at all. A switched host's activations leave its plain
-    ones at the live site, as further rows of the same pass.
+    Attributes:
+        network, run: the bank's form and parameters.
+        rows: int64 [m], the rows its seeds read.
+        heard: int64 [k], positions in `rows` of the seeds that act.
+        targets: int64 [k], the rows they act on.
+        alpha: float [k, 1].
+        shown: int64 [j], positions in `rows` of the incubating seeds that the counterfactual turns on.
+        slots: int64 [j], places of those among the site's new rows.
     """
-    n, owner = len(cohort.hosts), list(range(len(cohort.hosts)))
-    live = live_site.tolist()
-    p = named = split_rows(cohort.hosts.values, cohort.config.shapes)
-    buffers = cohort.hosts.buffers
-    for site, kind in enumerate(cohort.config.downsample):
-        x = block(x, named, buffers, site, kind, training=False)
-        switched = [e for e in range(n) if live[e] == site]
-        x = _seed_site(cohort, x, site, owner, switched, acting)
-        if switched:
-            owner = owner + switched
-            index = torch.tensor(owner, device=x.device)
-            named = {name: v.index_select(0, index) for name, v in p.items()}
-            buffers = {name: b.index_select(0, index) for name, b in cohort.hosts.buffers.items()}
-    return head(x, named), owner[n:]
 
+    network: Layer
+    run: Run
+    rows: Tensor
+    heard: Tensor
+    targets: Tensor
+    alpha: Tensor
+    shown: Tensor
+    slots: Tensor
 
-def _seed_site(
-    cohort: Cohort, x: Tensor, site: int, owner: list[int], switched: list[int], acting: Tensor
-) -> Tensor:
-    """Return the activation after the site's seeds, with one new row for each host in `switched`."""
-    n, device = len(owner), x.device
-    x = x.contiguous(memory_format=torch.channels_last)
-    branch = take_rows(x, n, torch.tensor(switched, device=device)) if switched else None
-    on = (acting[:, site] & ~cohort.incubating[:, site]).tolist()
-    for bank in cohort.banks:
-        if bank.site != site:
-            continue
+    @staticmethod
+    def of(cohort: Cohort, bank: Bank, owner: list[int], acts: list[bool], switched: list[int]) -> BankStep | None:
+        """Return the step of a bank over rows whose hosts are `owner`, or None if it has nothing to do.
+
+        acts: of each host, whether its seed at this site acts; switched: hosts whose counterfactual begins here.
+        """
         place = {h: i for i, h in enumerate(bank.hosts)}
-        need = [r for r, e in enumerate(owner) if e in place and (on[e] or (e in switched and bool(cohort.incubating[e, site])))]
+        shows = {h for h in switched if bool(cohort.incubating[h, bank.site])}
+        need = [r for r, h in enumerate(owner) if h in place and (acts[h] or h in shows)]
         if not need:
-            continue
-        members = torch.tensor([place[owner[r]] for r in need], device=device)
-        named = split_rows(bank.rows.values.index_select(0, members), bank.blueprint.shapes(bank.channels))
-        stats = {name: b.index_select(0, members) for name, b in bank.rows.buffers.items()}
-        index = torch.tensor(need, device=device)
-        s = run_seeds(bank, take_rows(x, n, index), named, stats, False, len(cohort.hosts) == 1)
-        s_rows = as_rows(s.contiguous(memory_format=torch.channels_last), len(need))
-        mixed = [i for i, r in enumerate(need) if on[owner[r]]]
-        if mixed:
-            rows = index[mixed]
-            a = cohort.alpha[[owner[need[i]] for i in mixed], site].view(-1, 1).to(x.dtype)
-            x_rows = as_rows(x, n)
-            x_rows.index_copy_(1, rows, torch.lerp(x_rows.index_select(1, rows), s_rows[:, mixed].to(x.dtype), a))
-        for i, r in enumerate(need):
-            if not on[owner[r]] and branch is not None:
-                as_rows(branch, len(switched))[:, switched.index(owner[r])] = s_rows[:, i].to(x.dtype)
-    return x if branch is None else torch.cat([x, branch], 1).contiguous(memory_format=torch.channels_last)
+            return None
+        heard = [i for i, r in enumerate(need) if acts[owner[r]]]
+        shown = [i for i, r in enumerate(need) if not acts[owner[r]]]
+        seeds = [place[owner[r]] for r in need]
+        network, index = bank.network, cohort.index
+        picked = bank.rows.take(index(seeds))
+        hosts = [owner[need[i]] for i in heard]
+        return BankStep(
+            network,
+            Run(split_rows(picked.values, network.shapes()), picked.buffers, False, cohort.is_solo(len(need))),
+            index(need),
+            index(heard),
+            index([need[i] for i in heard]),
+            cohort.alpha[index(hosts), bank.site].unsqueeze(1),
+            index(shown),
+            index([switched.index(owner[need[i]]) for i in shown]),
+        )
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Stage:
+    """A block, its site's seeds, and the rows that the site adds: hosts whose live seed is there, switched."""
+
+    block: Layer
+    run: Run
+    n: int
+    banks: Sequence[BankStep]
+    switched: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activation [B, (n + added)*C, H, W] after the site."""
+        x = self.block.forward(x, self.run).contiguous(memory_format=torch.channels_last)
+        rows, added = as_rows(x, self.n), take_rows(x, self.n, self.switched) if len(self.switched) else None
+        for bank in self.banks:
+            s = bank.network.forward(take_rows(x, self.n, bank.rows), bank.run)
+            s_rows = as_rows(s, len(bank.rows))
+            if len(bank.heard):
+                own, heard = rows.index_select(1, bank.targets), s_rows.index_select(1, bank.heard)
+                rows.index_copy_(1, bank.targets, torch.lerp(own, heard, bank.alpha.to(own.dtype)))
+            if added is not None and len(bank.shown):
+                shown = s_rows.index_select(1, bank.shown)
+                as_rows(added, len(self.switched)).index_copy_(1, bank.slots, shown)
+        return x if added is None else torch.cat([rows, as_rows(added, len(self.switched))], 1).view(
+            x.shape[0], *x.shape[2:], -1
+        ).permute(0, 3, 1, 2)
+
+
+class Plan:
+    """What an evaluation of a cohort does, worked out once: a stage per site, then the head."""
+
+    def __init__(self, cohort: Cohort, live_site: Tensor, acting: Tensor) -> None:
+        network, live = host_network(cohort.config), live_site.tolist()
+        owner, parameters = list(range(len(cohort))), split_rows(cohort.hosts.values, network.shapes())
+        run = Run(parameters, cohort.hosts.buffers, False, cohort.is_solo(len(cohort)))
+        self.cohort, self.stages = cohort, []
+        for site, block in enumerate(network.blocks):
+            acts = (acting[:, site] & ~cohort.incubating[:, site]).tolist()
+            switched = [h for h in range(len(cohort)) if live[h] == site]
+            banks = [BankStep.of(cohort, b, owner, acts, switched) for b in cohort.banks if b.site == site]
+            steps = [b for b in banks if b is not None]
+            self.stages.append(Stage(block, run, len(owner), steps, cohort.index(switched)))
+            if switched:
+                owner = owner + switched
+                index = cohort.index(owner)
+                named = {name: p.index_select(0, index) for name, p in parameters.items()}
+                statistics = {name: b.index_select(0, index) for name, b in cohort.hosts.buffers.items()}
+                run = Run(named, statistics, training=False)  # two rows at least
+        self.head, self.run = network.head, run
+        self.added = cohort.index(owner[len(cohort) :])
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return logits [n + m, B, classes] for x [B, n*C, H, W]: the hosts, then those in `added` with their live seed switched."""
+        for stage in self.stages:
+            x = stage.forward(x)
+        return self.head.forward(x, self.run).transpose(0, 1).contiguous()
+
+
 def evaluate_cohort(
     cohort: Cohort, images: Tensor, labels: Tensor, live_site: Tensor, acting: Tensor, chunk: int
 ) -> Evaluation:
-    """Return the cohort's evaluation on images [n, V, C, H, W], labels [n, V], `chunk` images at a time."""
-    n, total = len(cohort.hosts), labels.shape[1]
-    loss: Tensor | None = None
+    """Return the cohort's evaluation on images [n, V, C, H, W], labels [n, V], `chunk` images at a time.
+
+    live_site: int64 [n], -1 for none; acting: bool [n, S], seeds that act at all.
+    """
+    n, total, plan = len(cohort), labels.shape[1], Plan(cohort, live_site, acting)
+    labels = torch.cat([labels, labels[plan.added]])
+    loss, correct = (torch.zeros(len(labels), device=labels.device, dtype=cohort.alpha.dtype) for _ in range(2))
     for start in range(0, total, chunk):
         pick = torch.arange(start, min(start + chunk, total), device=labels.device).expand(n, -1)
-        logits, switched = both_logits(cohort, to_rows(images, pick), live_site, acting)
+        logits = plan.logits(to_rows(images, pick).to(cohort.dtype))
         target = labels[:, start : start + chunk]
-        target = torch.cat([target, target[switched]])
-        part = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view(target.shape).sum(1)
-        hits = (logits.argmax(2) == target).sum(1)
-        loss, correct = (part, hits) if loss is None else (loss + part, correct + hits)
-    assert loss is not None
-    loss, accuracy = loss / total, correct / total
-    other_loss, other_accuracy = loss[:n].clone(), accuracy[:n].clone()
-    other_loss[switched], other_accuracy[switched] = loss[n:], accuracy[n:]
-    return Evaluation(loss[:n], accuracy[:n], other_loss, other_accuracy)
+        loss += F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view(target.shape).sum(1)
+        correct += (logits.argmax(2) == target).sum(1)
+    loss, correct = loss / total, correct / total
+    other_loss, other_accuracy = loss[:n].clone(), correct[:n].clone()
+    other_loss[plan.added], other_accuracy[plan.added] = loss[n:], correct[n:]
+    return Evaluation(loss[:n], correct[:n], other_loss, other_accuracy)

@@ -13,8 +13,8 @@ from ..errors import CheckpointError, ConfigError
 from ..seeds.blueprints import SeedBirth
 from ..seeds.rows import Named, Rows, named_row
 from .banks import Bank, Seeds
-from .cnn import HostBirth, HostConfig, host_row
-from .cohort import Cohort, EpochStats
+from .cnn import HostBirth, HostConfig, host_network, host_row
+from .cohort import Cohort, Epoch, EpochStats
 from .engines import Engine, make_engine
 from .evaluation import Evaluation, evaluate_cohort
 from .optimiser import OptimConfig
@@ -92,6 +92,7 @@ class Fleet:
         order = torch.arange(labels.shape[1], device=labels.device).expand(self.n_hosts, -1)
         return self.train_epoch(images, labels, order, batch_size=labels.shape[1], lr=lr)
 
+    @torch.no_grad()
     def train_epoch(
         self, images: Tensor, labels: Tensor, order: Tensor, *, batch_size: int, lr: Tensor
     ) -> EpochStats:
@@ -99,17 +100,10 @@ class Fleet:
 
         images [N, K, C, H, W], labels int64 [N, K], order int64 [N, M] (indices into K), lr float [N].
         """
-        if self._needs_twin:
-            pair = self.select([0, 0])
-            twice = (t.expand(2, *t.shape[1:]) for t in (images, labels, order))
-            stats = pair.train_epoch(*twice, batch_size=batch_size, lr=lr.expand(2))
-            self.load_state_dict(pair.select([0]).state_dict())
-            return EpochStats(*(getattr(stats, f.name)[:1] for f in fields(EpochStats)))
-        with self.engine.cast():
-            parts = [
-                cohort.train_epoch(images[s], labels[s], order[s], batch_size, lr[s])
-                for s, cohort in self._cohorts(batch_size)
-            ]
+        parts = [
+            Epoch(cohort, lr[s], self.optim).train(images[s], labels[s], order[s], batch_size)
+            for s, cohort in self._cohorts(batch_size)
+        ]
         return EpochStats(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(EpochStats)))
 
     def evaluate(self, images: Tensor, labels: Tensor, live_site: Tensor) -> Evaluation:
@@ -153,12 +147,12 @@ class Fleet:
     def named_host(self, host: int) -> Named:
         """Return name -> copy of a host's parameters and running statistics."""
         self._check_host(host)
-        return named_row(self._hosts.span(host, host + 1), self.host.shapes)
+        return named_row(self._hosts.span(host, host + 1), host_network(self.host).shapes())
 
     def named_seed(self, host: int, site: int) -> Named:
         """Return name -> copy of a seed's parameters and running statistics."""
         bank, at = self._find(host, site)
-        return named_row(bank.rows.span(at, at + 1), bank.blueprint.shapes(bank.channels))
+        return named_row(bank.rows.span(at, at + 1), bank.network.shapes())
 
     def state_dict(self) -> dict[str, Any]:
         """Return the fleet's whole state as tensors and plain values (views, not copies)."""
@@ -204,29 +198,19 @@ class Fleet:
                 f"host and site must be in 0..{self.n_hosts - 1} and 0..{self.n_sites - 1}: got {host} and {site}"
             )
 
-    @property
-    def _needs_twin(self) -> bool:
-        """Whether the only host of a grouped fleet must run beside a copy of itself, so that its bits do not depend on N."""
-        return self.n_hosts == 1 and self.engine.name == "grouped"
-
     def _cohorts(self, images: int) -> Iterator[tuple[slice, Cohort]]:
         """Yield each pass's hosts and their cohort; `images` per host run at a time."""
         for s in self.engine.passes(self.n_hosts, images):
             banks = [b for b in (bank.span(s.start, s.stop) for bank in self._seeds.banks.values()) if b]
             rows = self._hosts.span(s.start, s.stop)
-            yield (
-                s,
-                Cohort(self.host, self.optim, rows, banks, self._alpha[s], self._incubating[s], self.finite[s]),
-            )
+            alpha, incubating, alive = self._alpha[s], self._incubating[s], self.finite[s]
+            dtype, alike = self.engine.activation_dtype, self.engine.name == "grouped"
+            yield s, Cohort(self.host, rows, banks, alpha, incubating, alive, dtype, alike)
 
+    @torch.no_grad()
     def _evaluate(self, images: Tensor, labels: Tensor, live_site: Tensor, acting: Tensor) -> Evaluation:
-        if self._needs_twin:
-            twice = (t.expand(2, *t.shape[1:]) for t in (images, labels, live_site, acting))
-            both = self.select([0, 0])._evaluate(*twice)
-            return Evaluation(*(getattr(both, f.name)[:1] for f in fields(Evaluation)))
-        with self.engine.cast():
-            parts = [
-                evaluate_cohort(cohort, images[s], labels[s], live_site[s], acting[s], EVALUATION_CHUNK)
-                for s, cohort in self._cohorts(EVALUATION_CHUNK)
-            ]
+        parts = [
+            evaluate_cohort(cohort, images[s], labels[s], live_site[s], acting[s], EVALUATION_CHUNK)
+            for s, cohort in self._cohorts(EVALUATION_CHUNK)
+        ]
         return Evaluation(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Evaluation)))

@@ -1,14 +1,21 @@
-"""SGD with momentum and weight decay on rows, each row with its own learning rate."""
+"""SGD with momentum and weight decay for rows of many forms at once, each row with its own learning rate.
+
+While an epoch lasts, all parameters lie in one flat tensor, parameter after parameter and within a parameter row after row: layers read contiguous views of it,
+and a step is a handful of operations whatever the number of banks.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..seeds.rows import Rows
+from ..seeds.layers import VECTOR
+from ..seeds.rows import Named, Rows, Shapes, split_rows
 
 
 @dataclass(frozen=True)
@@ -28,22 +35,84 @@ class OptimConfig:
             raise ConfigError(f"momentum must be in 0..1 and weight_decay >= 0: got {self}")
 
 
-def gradient_norms(rows: Rows, grad: Tensor) -> Tensor:
-    """Return the norm [n] of each row's gradient [n, P]; parameters that never train are cleared in `grad` first."""
-    return grad.mul_(rows.trainable).square().sum(1).sqrt()
+def pack(matrix: Tensor, shapes: Shapes) -> Tensor:
+    """Return a matrix [n, P] of rows as one flat tensor, parameter after parameter."""
+    return torch.cat([part.flatten() for part in split_rows(matrix, shapes).values()])
 
 
-def velocities(rows: Rows, grad: Tensor, config: OptimConfig) -> tuple[Tensor, Tensor]:
-    """Return each row's next momentum [n, P], made in place of `grad`, and whether it is finite (bool [n])."""
-    grad.add_(rows.values * rows.trainable, alpha=config.weight_decay).add_(rows.momentum, alpha=config.momentum)
-    return grad, grad.sum(1).isfinite()
+def unpack(flat: Tensor, n: int, shapes: Shapes) -> Iterator[tuple[str, Tensor]]:
+    """Yield name and view [n, *shape] of each parameter in a flat tensor."""
+    at = 0
+    for name, shape in shapes.items():
+        size = n * math.prod(shape)
+        yield name, flat[at : at + size].view(n, *shape)
+        at += size
 
 
-def move(rows: Rows, velocity: Tensor, lr: Tensor, alive: Tensor) -> None:
-    """Move every row with `alive` (bool [n]) along its `velocity` [n, P]; the others keep values and momentum.
+class Optimiser:
+    """The working copy of several groups of rows for one epoch.
 
-    lr: float [n], each row's base rate; multiplied by the row's own scale.
+    Args:
+        groups: rows and form of each group; R rows in all.
+        lr: float [R], each row's base rate; multiplied by the row's own scale.
+        config: momentum and weight decay.
+
+    Attributes:
+        parameters: of each group, name -> view [n, *shape].
     """
-    torch.where(alive.unsqueeze(1), velocity, rows.momentum, out=rows.momentum)
-    step = torch.where(alive, lr * rows.lr_scale, 0.0).unsqueeze(1)
-    rows.values.copy_(torch.where(alive.unsqueeze(1), rows.values - step * velocity, rows.values))
+
+    def __init__(self, groups: Sequence[tuple[Rows, Shapes]], lr: Tensor, config: OptimConfig) -> None:
+        self.groups, self.config, forms = groups, config, [shapes for _, shapes in groups]
+        counts, sizes = [len(rows) for rows, _ in groups], [rows.values.numel() for rows, _ in groups]
+        # Elements beyond the last full vector are rounded otherwise: whose they are must not depend on others.
+        padding = lr.new_zeros(-sum(sizes) % VECTOR)
+        self.sizes, self.padding = [*sizes, len(padding)], padding
+
+        def flat(matrices: Iterable[Tensor]) -> Tensor:
+            return torch.cat([*(pack(m, shapes) for m, shapes in zip(matrices, forms)), padding])
+
+        self.values, self.momentum = flat(r.values for r, _ in groups), flat(r.momentum for r, _ in groups)
+        rates = [(rate * rows.lr_scale).unsqueeze(1) for rate, (rows, _) in zip(lr.split(counts), groups)]
+        self.rate = flat(rate * rows.trainable for rate, (rows, _) in zip(rates, groups))
+        masked = not all(bool(rows.trainable.all()) for rows, _ in groups)
+        self.mask = flat(rows.trainable for rows, _ in groups) if masked else None
+        self.parameters: list[Named] = [
+            dict(unpack(part, len(rows), shapes)) for part, (rows, shapes) in zip(self.values.split(self.sizes), groups)
+        ]
+        # A segment is one parameter of one row.
+        segments = [(math.prod(s), n) for n, (_, shapes) in zip(counts, groups) for s in shapes.values()]
+        lengths = torch.tensor([size for size, n in segments for _ in range(n)] + [len(padding)], device=lr.device)
+        starts = [sum(counts[:i]) for i in range(len(counts))]
+        owners = [torch.arange(a, a + n) for a, n, (_, shapes) in zip(starts, counts, groups) for _ in shapes]
+        owners.append(torch.tensor([sum(counts)]))  # nobody's: the padding
+        self.lengths, self.owners, self.n_rows = lengths, torch.cat(owners).to(lr.device), sum(counts)
+
+    def gather(self, grads: Sequence[Named]) -> tuple[Tensor, Tensor]:
+        """Return all gradients as one flat tensor, cleared where nothing trains, and each row's norm [R]."""
+        parts = [named[name].reshape(-1) for named, (_, shapes) in zip(grads, self.groups) for name in shapes]
+        grad = torch.cat([*parts, self.padding]).to(self.values.dtype)
+        if self.mask is not None:
+            grad.mul_(self.mask)
+        squares = torch.segment_reduce(grad * grad, "sum", lengths=self.lengths, unsafe=True)
+        norms = grad.new_zeros(self.n_rows + 1).index_add_(0, self.owners, squares)
+        return grad, norms[:-1].sqrt_()
+
+    def step(self, grad: Tensor, alive: Tensor) -> None:
+        """Take a step along `grad`, which is used up; rows that are not `alive` (bool [R]) stay as they are."""
+        grad.add_(self.values, alpha=self.config.weight_decay).add_(self.momentum, alpha=self.config.momentum)
+        if bool(alive.all()):
+            self.momentum = grad
+            self.values.addcmul_(self.rate, grad, value=-1.0)
+            return
+        every = torch.cat([alive, alive.new_ones(1)])
+        moves = torch.repeat_interleave(every.index_select(0, self.owners), self.lengths)
+        self.momentum = torch.where(moves, grad, self.momentum)
+        moved = torch.addcmul(self.values, self.rate, grad, value=-1.0)  # the same operation, the same bits
+        self.values.copy_(torch.where(moves, moved, self.values))
+
+    def write_back(self) -> None:
+        """Store values and momentum in the groups' rows."""
+        for name in ("values", "momentum"):
+            for part, (rows, shapes) in zip(getattr(self, name).split(self.sizes), self.groups):
+                pieces = [t.flatten(1) for _, t in unpack(part, len(rows), shapes)]
+                getattr(rows, name).copy_(torch.cat(pieces, 1))

@@ -1,101 +1,89 @@
 """How a seed enters its host: who hears whom in the forward pass, and who learns from whom in the backward pass.
 
 Incubating: out = h bit for bit; the seed learns from the host's loss as if its output had been used (straight-through); the host gets exactly its own
-gradient. Otherwise: out = (1 - a) h + a s(h) with ordinary gradients. Activations hold n rows, [B, n*C, H, W] in channels_last.
+gradient. Otherwise: out = (1 - a) h + a s(h), and gradients follow it. Activations hold n rows, [B, n*C, H, W] in channels_last.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .rows import as_rows, take_rows
 
 
 @dataclass(frozen=True)
 class Members:
-    """Which rows of an activation carry a seed of one bank, and how each is blended.
+    """Which rows of an activation carry the seeds of one bank, and how each is blended.
 
     Attributes:
-        rows: int64 [m], rows of the activation that the seeds read.
-        alpha: float [m], weight of the seed's output.
-        incubating: bool [m].
-        mixed: int64 [k], positions in `rows` of the seeds that are not incubating.
+        rows: int64 [m], the row each seed reads.
+        heard: int64 [k], positions in `rows` of the seeds that are not incubating.
+        targets: int64 [k], their rows.
+        alpha: float [k, 1], their weights.
+        pull: float [m, 1], what of the host's gradient each seed learns from: alpha, or 1 in the incubator.
     """
 
     rows: Tensor
+    heard: Tensor
+    targets: Tensor
     alpha: Tensor
-    incubating: Tensor
-    mixed: Tensor
+    pull: Tensor
 
     @staticmethod
     def of(rows: Tensor, alpha: Tensor, incubating: Tensor) -> Members:
-        """Return the members `rows` with their blend."""
-        return Members(rows, alpha, incubating, (~incubating).nonzero().flatten())
+        """Return the members `rows` [m] with each one's alpha and whether it incubates."""
+        heard = (~incubating).nonzero().flatten()
+        pull = torch.where(incubating, 1.0, alpha).to(alpha.dtype)
+        return Members(rows, heard, rows[heard], alpha[heard].unsqueeze(1), pull.unsqueeze(1))
+
+    @property
+    def any_heard(self) -> bool:
+        """Whether the host hears any of these seeds."""
+        return len(self.heard) > 0
+
+    def take(self, x: Tensor, n: int) -> Tensor:
+        """Return a copy [B, m*C, H, W] of the members' rows of x [B, n*C, H, W]."""
+        return take_rows(x, n, self.rows)
+
+    def only_heard(self, x: Tensor) -> Tensor:
+        """Return the heard seeds [B*H*W, k, C] of x [B, m*C, H, W]."""
+        rows = as_rows(x, len(self.rows))
+        return rows if len(self.heard) == len(self.rows) else rows.index_select(1, self.heard)
+
+    def put_heard(self, x: Tensor, n: int, rows: Tensor) -> None:
+        """Overwrite the heard seeds' rows of x [B, n*C, H, W] by `rows` [B*H*W, k, C]."""
+        as_rows(x, n).index_copy_(1, self.targets, rows)
 
 
-class _Tap(torch.autograd.Function):
-    """(h, taps) -> h and a copy of each bank's rows; a row's gradient returns unless its seed incubates."""
+def blend(h: Tensor, n: int, banks: Sequence[Members], taken: Sequence[Tensor], seeds: Sequence[Tensor]) -> Tensor:
+    """Return h [B, n*C, H, W] with each bank's seed outputs blended into its rows; h itself if none is heard.
 
-    @staticmethod
-    def forward(ctx: Any, h: Tensor, n: int, banks: list[Members]) -> tuple[Tensor, ...]:
-        ctx.n, ctx.banks = n, banks
-        return (h.view_as(h), *(take_rows(h, n, m.rows) for m in banks))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, g: Tensor, *taken: Tensor | None) -> tuple[Tensor, None, None]:
-        # `g` was allocated by _Graft.backward for this node alone, so it may be added to in place.
-        rows = as_rows(g, ctx.n)
-        for members, back in zip(ctx.banks, taken):
-            if back is not None and len(members.mixed):
-                back_rows = as_rows(back.contiguous(memory_format=torch.channels_last), len(members.rows))
-                rows.index_add_(1, members.rows[members.mixed], back_rows.index_select(1, members.mixed))
-        return g, None, None
+    taken, seeds: what each bank's seeds read and made of it, [B, m*C, H, W].
+    """
+    if not any(members.any_heard for members in banks):
+        return h
+    out = h.clone(memory_format=torch.channels_last)
+    for members, own, s in zip(banks, taken, seeds):
+        if members.any_heard:
+            mixed = torch.lerp(members.only_heard(own), members.only_heard(s), members.alpha.to(h.dtype))
+            members.put_heard(out, n, mixed)
+    return out
 
 
-class _Graft(torch.autograd.Function):
-    """(h, seeds' outputs) -> the blended activation."""
+def unblend(g: Tensor, n: int, members: Members, through_seeds: Callable[[Tensor], Tensor]) -> None:
+    """Turn the blended activation's gradient g [B, n*C, H, W], in place, into the host's own.
 
-    @staticmethod
-    def forward(ctx: Any, h: Tensor, n: int, banks: list[Members], *seeds: Tensor) -> Tensor:
-        ctx.n, ctx.banks = n, banks
-        out = h.clone(memory_format=torch.channels_last)
-        rows = as_rows(out, n)
-        for members, s in zip(banks, seeds):
-            if len(members.mixed):
-                s_rows = as_rows(s.contiguous(memory_format=torch.channels_last), len(members.rows))
-                own, a = members.rows[members.mixed], members.alpha[members.mixed].view(-1, 1).to(h.dtype)
-                mixed = torch.lerp(rows.index_select(1, own), s_rows.index_select(1, members.mixed).to(h.dtype), a)
-                rows.index_copy_(1, own, mixed)
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        g = g.contiguous(memory_format=torch.channels_last)
-        g_host = g.clone(memory_format=torch.channels_last)
-        rows, seeds = as_rows(g_host, ctx.n), []
-        for members in ctx.banks:
-            g_seed = take_rows(g, ctx.n, members.rows)
-            if len(members.mixed):
-                weight = torch.where(members.incubating, 1.0, members.alpha).view(1, -1, 1).to(g.dtype)
-                as_rows(g_seed, len(members.rows)).mul_(weight)
-                own, a = members.rows[members.mixed], members.alpha[members.mixed].view(-1, 1).to(g.dtype)
-                rows.index_copy_(1, own, rows.index_select(1, own) * (1 - a))
-            seeds.append(g_seed)
-        return (g_host, None, None, *seeds)
-
-
-def tap(h: Tensor, n: int, banks: list[Members]) -> tuple[Tensor, ...]:
-    """Return h and, for each bank, a copy [B, m*C, H, W] of the rows its seeds read."""
-    return _Tap.apply(h.contiguous(memory_format=torch.channels_last), n, banks)
-
-
-def graft(h: Tensor, n: int, banks: list[Members], seeds: list[Tensor]) -> Tensor:
-    """Return h with each bank's seed outputs [B, m*C, H, W] blended into its rows."""
-    return _Graft.apply(h, n, banks, *seeds)
+    through_seeds: runs the seeds backward, from their outputs' gradient to their inputs'. A host whose seed incubates keeps its gradient untouched.
+    """
+    taken = members.take(g, n)
+    rows = as_rows(taken, len(members.rows))
+    batch, _, height, width = g.shape
+    pulled = (rows * members.pull.to(g.dtype)).view(batch, height, width, -1).permute(0, 3, 1, 2)
+    back = through_seeds(pulled)
+    if members.any_heard:
+        own = members.only_heard(taken) * (1 - members.alpha.to(g.dtype))
+        members.put_heard(g, n, own.add_(members.only_heard(back)))

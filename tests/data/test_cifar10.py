@@ -7,6 +7,7 @@ import http.server
 import importlib
 import io
 import pickle
+import re
 import struct
 import sys
 import tarfile
@@ -284,3 +285,12 @@ def test_another_failure_of_torchvision_is_not_hidden(monkeypatch):
     monkeypatch.setattr(importlib, "import_module", fail)
     with pytest.raises(RuntimeError, match="something else"):
         import_torchvision()
+
+
+def test_no_other_module_imports_torchvision():
+    package = Path(module.__file__).parents[1]
+    pattern = re.compile(r"^\s*(import|from) torchvision", re.M)
+    found = {path.name for path in package.rglob("*.py") if pattern.search(path.read_text())}
+    assert found == {"cifar10.py"}
+    # Nor is that one imported unless its task is asked for.
+    assert "cifar10" not in re.findall(r"^from \.(\w+) import", (package / "data" / "__init__.py").read_text(), re.M)

@@ -7,7 +7,8 @@ import pytest
 
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.evaluation.effect_plots import effects_map
-from tamiyo_trl.evaluation.effects import NEVER, Effects, acceptance, best_table, effects_table
+from tamiyo_trl.evaluation.effect_tables import best_table, effects_table, quality_table
+from tamiyo_trl.evaluation.effects import NEVER, Effects, acceptance
 
 # Three deficits, never-grow and four choices; each mends one deficit, `junk` harms always, nothing mends the third.
 MEANS = np.array(
@@ -82,6 +83,19 @@ def test_tables_and_picture_show_every_choice(tmp_path):
     assert best_table(effects).count("\n") == 4
     effects_map(effects, "title", tmp_path / "map.png")
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_gains_are_told_by_hidden_quality():
+    # Host 0 has dead units and loses 10 points by every kept seed, the others gain 20 and learn fast.
+    net = np.full((2, 2, 4), 0.5)
+    net[:, 1] += np.array([-0.1, 0.2, 0.2, 0.2])
+    table = quality_table(Effects(("x", "y"), (NEVER, "a@0"), net), [0.9, 0.0, 0.0, 0.0], [0.5, 3.0, 3.0, 3.0])
+    assert table.splitlines()[2:] == [
+        "| dead share 0 | 3 | +20.0 | 0% |",
+        "| dead share 0.9 | 1 | -10.0 | 100% |",
+        "| learning rate below the host's | 1 | -10.0 | 100% |",
+        "| 2.5 times and more | 3 | +20.0 | 0% |",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,293 @@
+"""Train on POPGym, environments by others that need a memory, and tabulate what was reached.
+
+    python recipes/train_popgym.py --env RepeatPreviousEasy                    # three seeds of 300,000 frames
+    python recipes/train_popgym.py --env RepeatFirstEasy HigherLowerEasy --seeds 0
+    python recipes/train_popgym.py --memory mlp --label mlp                    # a control without memory
+    python recipes/train_popgym.py --help                                      # every setting
+
+Every finished run is one file, <out>/<label>/<env>/seed_<n>.json; runs that are finished are not run again, so the same
+command goes on where it was stopped. <out>/results.md is made anew from all files. Needs pip install "tamiyo-trl[popgym]".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import tyro
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torchrl.envs import EnvBase, GymWrapper, SerialEnv, TransformedEnv
+
+from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
+from tamiyo_trl.objectives import LinearSchedule, PPOConfig, PPOLearner
+from tamiyo_trl.policies import ActorCriticOptions, SeparateTrunks, SharedTrunk, make_actor_critic
+from tamiyo_trl.seeding import derive_seed
+from tamiyo_trl.training import TrainConfig, train
+from tamiyo_trl.transforms import PreviousAction
+
+LATE = 0.1  # share of the frames, the last ones, over whose episodes the reported return is averaged
+PACKAGES = ("torch", "torchrl", "tensordict", "popgym", "gymnasium", "numpy")
+TRUNKS = {"shared": SharedTrunk(), "separate": SeparateTrunks()}
+
+
+@dataclass(frozen=True)
+class Args:
+    """Train on POPGym environments, all under the same settings.
+
+    Attributes:
+        env: Names of POPGym environments, such as RepeatPreviousEasy.
+        seeds: Root seeds; one run each.
+        label: Name of these settings in the table and of their folder.
+        out: Folder of all results.
+        frames: Environment steps of a run; rounded down to whole batches.
+        n_envs: Environments side by side.
+        steps: Steps of every environment per update.
+        memory: The policy's memory.
+        hidden_size: Units of the memory.
+        encoder_size: Units of the encoder before it.
+        trunks: Whether policy and value share encoder and memory.
+        lr: Learning rate at the start.
+        lr_end: Learning rate at the end, reached linearly.
+        entropy_coeff: Weight of the entropy bonus (nats) at the start.
+        entropy_end: Weight of the entropy bonus at the end, reached linearly.
+        threads: Intra-op threads; more than 1 is slower for networks this small.
+        ppo: The learner's other settings.
+    """
+
+    env: tuple[str, ...] = ("RepeatPreviousEasy",)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    label: str = "lstm"
+    out: Path = Path("docs/results/popgym")
+    frames: int = 300_000
+    n_envs: int = 16
+    steps: int = 128
+    memory: Literal["lstm", "gru", "mlp", "frames"] = "lstm"
+    hidden_size: int = 128
+    encoder_size: int = 128
+    trunks: Literal["shared", "separate"] = "separate"
+    lr: float = 1e-3
+    lr_end: float = 0.0
+    entropy_coeff: float = 0.01
+    entropy_end: float = 0.01
+    threads: int = 1
+    ppo: PPOConfig = field(default_factory=lambda: PPOConfig(slice_len=128, target_kl=math.inf))
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "n_envs", "steps", "threads"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1: {getattr(self, name)}")
+        if self.frames < self.batch:
+            raise ConfigError(f"frames must hold one batch of {self.batch}: {self.frames}")
+        if not self.label or Path(self.label).name != self.label:
+            raise ConfigError(f"label must be a plain folder name, got {self.label!r}")
+
+    @property
+    def batch(self) -> int:
+        """Frames per update."""
+        return self.n_envs * self.steps
+
+    @property
+    def total(self) -> int:
+        """Frames per run, in whole batches."""
+        return self.frames // self.batch * self.batch
+
+    def settings(self) -> dict[str, Any]:
+        """Return what decides the numbers of a run beside environment and seed, as JSON knows it."""
+        fixed = dataclasses.asdict(self)
+        for name in ("env", "seeds", "label", "out", "threads"):
+            del fixed[name]
+        decided = {"lr", "entropy_coeff"}
+        fixed["ppo"] = {name: value for name, value in fixed["ppo"].items() if name not in decided}
+        plain: dict[str, Any] = json.loads(json.dumps(fixed))
+        return plain
+
+
+def popgym_class(name: str) -> Callable[[], Any]:
+    """Return the POPGym environment called `name`.
+
+    Raises:
+        ConfigError: POPGym is not installed, or has no such environment.
+    """
+    try:
+        import popgym.envs
+    except ImportError:
+        raise ConfigError('POPGym is not installed: pip install "tamiyo-trl[popgym]"') from None
+    known = {cls.__name__: cls for cls in popgym.envs.ALL}
+    if name not in known:
+        raise ConfigError(f"unknown POPGym environment {name!r}: allowed are {', '.join(sorted(known))}")
+    found: Callable[[], Any] = known[name]
+    return found
+
+
+def make_env(name: str, n_envs: int, seed: int) -> EnvBase:
+    """Return `n_envs` POPGym environments as one batched environment: flat float observation, previous action in it."""
+    cls = popgym_class(name)
+    from gymnasium.spaces import Discrete, MultiDiscrete
+    from gymnasium.vector import AutoresetMode, SyncVectorEnv
+    from gymnasium.wrappers import DtypeObservation, FlattenObservation
+
+    def one() -> Any:
+        return DtypeObservation(FlattenObservation(cls()), np.float32)
+
+    env: EnvBase
+    actions = one().action_space
+    if isinstance(actions, Discrete):
+        vector = SyncVectorEnv([one] * n_envs, autoreset_mode=AutoresetMode.DISABLED)
+        env = GymWrapper(vector, categorical_action_encoding=True)
+    elif isinstance(actions, MultiDiscrete):  # of which TorchRL does not know the vectorised form
+        env = SerialEnv(n_envs, [lambda: GymWrapper(one(), categorical_action_encoding=True)] * n_envs)
+    else:
+        raise ConfigError(f"{name} has continuous actions ({actions}): only discrete ones are served")
+    env.set_seed(derive_seed(seed, "popgym", name) % 2**31)
+    return TransformedEnv(env, PreviousAction())
+
+
+def learn(name: str, seed: int, args: Args, show: Callable[[Mapping[str, float]], None]) -> dict[str, Any]:
+    """Train one run, showing the metrics of every update; return its record."""
+    env = make_env(name, args.n_envs, seed)
+    options = ActorCriticOptions(trunks=TRUNKS[args.trunks])
+    sizes = {"hidden_size": args.hidden_size, "encoder_size": args.encoder_size}
+    actor_critic = make_actor_critic(env, args.memory, seed=seed, options=options, **sizes)
+    ppo = dataclasses.replace(
+        args.ppo,
+        lr=LinearSchedule(args.lr, args.lr_end, args.total),
+        entropy_coeff=LinearSchedule(args.entropy_coeff, args.entropy_end, args.total),
+    )
+    learner = PPOLearner(actor_critic, ppo, seed=seed)
+    config = TrainConfig(total_frames=args.total, frames_per_batch=args.batch, seed=seed)
+    wrapped = TransformedEnv(env, actor_critic.transforms(), auto_unwrap=False)
+    curve = []
+    wall, cpu = time.perf_counter(), time.process_time()
+    for metrics in train(wrapped, actor_critic, learner, config):
+        show(metrics)
+        if metrics["episode/count"]:
+            point = (metrics["train/frames"], metrics["episode/count"], metrics["episode/return"])
+            curve.append([int(point[0]), int(point[1]), round(point[2], 6)])
+    return {
+        "env": name,
+        "seed": seed,
+        "return": late_return(curve, args.total),
+        "frames": args.total,
+        "parameters": sum(parameter.numel() for parameter in actor_critic.parameters()),
+        "cpu_seconds": round(time.process_time() - cpu, 1),
+        "wall_seconds": round(time.perf_counter() - wall, 1),
+        "settings": args.settings(),
+        "versions": {package: version(package) for package in PACKAGES} | {"python": platform.python_version()},
+        "curve": curve,
+    }
+
+
+def late_return(curve: Sequence[Sequence[float]], total: int) -> float:
+    """Return the mean return of the episodes of `curve` [(frames, episodes, mean return)] in the last frames."""
+    late = [(count, value) for frames, count, value in curve if frames > (1 - LATE) * total]
+    episodes = sum(count for count, _ in late)
+    return sum(count * value for count, value in late) / episodes if episodes else math.nan
+
+
+def run(args: Args, console: Console) -> None:
+    """Train what is not finished yet, showing progress; write a file per run and the table after each."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[seen]}"), TimeRemainingColumn())
+    for name in args.env:
+        popgym_class(name)
+    with Progress(*columns, console=console) as progress:
+        for name in args.env:
+            for seed in args.seeds:
+                path = args.out / args.label / name / f"seed_{seed}.json"
+                bar = progress.add_task(f"{name} seed {seed}", total=args.total, seen="")
+                if is_finished(path, args):
+                    progress.update(bar, completed=args.total, seen="was finished")
+                    continue
+
+                def show(metrics: Mapping[str, float], bar: Any = bar) -> None:
+                    seen = f"return {metrics['episode/return']:.2f}"
+                    progress.update(bar, completed=metrics["train/frames"], seen=seen)
+
+                write(path, json.dumps(learn(name, seed, args, show)) + "\n")
+                write(args.out / "results.md", table(args.out))
+
+
+def is_finished(path: Path, args: Args) -> bool:
+    """Return whether the run at `path` is there already.
+
+    Raises:
+        RunFolderError: it is there, but of other settings.
+    """
+    if not path.exists():
+        return False
+    saved = json.loads(path.read_text(encoding="utf-8"))["settings"]
+    wanted = args.settings()
+    different = sorted(key for key in {*saved, *wanted} if saved.get(key) != wanted.get(key))
+    if different:
+        raise RunFolderError(f"{path} is of other settings ({', '.join(different)}): choose another --label")
+    return True
+
+
+def write(path: Path, text: str) -> None:
+    """Write `text` to `path`, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def table(out: Path) -> str:
+    """Return the Markdown table of all records under `out`: a line per environment, a column per label."""
+    records = [(path.parts[-3], json.loads(path.read_text(encoding="utf-8"))) for path in sorted(out.glob("*/*/*.json"))]
+    labels = sorted({label for label, _ in records})
+    names = sorted({record["env"] for _, record in records})
+    lines = [["environment", *labels], ["---"] * (1 + len(labels))]
+    for name in names:
+        cells = [[r["return"] for label_, r in records if label_ == label and r["env"] == name] for label in labels]
+        lines.append([name, *map(_cell, cells)])
+    body = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    frames = ", ".join(f"{n:,}" for n in sorted({record["frames"] for _, record in records}))
+    return (
+        f"# POPGym\n\n{body}\n\nMean return of the episodes that ended in the last {LATE:.0%} of {frames} frames, "
+        "actions sampled: mean over seeds (lowest to highest; n seeds). Each run's settings, versions and learning "
+        "curve are in its JSON file.\n"
+    )
+
+
+def _cell(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    mean = sum(values) / len(values)
+    spread = f"{min(values):.3f} to {max(values):.3f}; " if len(values) > 1 else ""
+    return f"{mean:.3f} ({spread}n = {len(values)})"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the recipe; return the exit status."""
+    console = Console()
+    try:
+        args = tyro.cli(Args, args=argv, description=__doc__, config=(tyro.conf.AvoidSubcommands,))
+        torch.set_num_threads(args.threads)
+        run(args, console)
+        console.print(Markdown(table(args.out)))
+        console.print(f"written to {args.out}/results.md")
+    except TamiyoError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    raise SystemExit(main(sys.argv[1:]))

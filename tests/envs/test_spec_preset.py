@@ -1,0 +1,65 @@
+"""The `spec` preset has the numbers of the design spec and its reference."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from tamiyo_trl.data import SplitSizes
+from tamiyo_trl.envs import GrowthConfig, GrowthEnv
+from tamiyo_trl.envs.world import host_config
+from tamiyo_trl.hosts import HostConfig
+from tamiyo_trl.hosts.cohort import EpochStats
+from tamiyo_trl.seeds.blueprints import BLUEPRINTS
+
+# Parameters by blueprint at 8, 16, 32, 64 and 128 channels.
+PARAMETERS = {
+    "norm": (17, 33, 65, 129, 257),
+    "attention": (32, 128, 512, 2_048, 8_192),
+    "depthwise": (152, 432, 1_376, 4_800, 17_792),
+    "conv_light": (592, 2_336, 9_280, 36_992, 147_712),
+    "conv_heavy": (1_184, 4_672, 18_560, 73_984, 295_424),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_blueprints_have_the_references_parameters(name):
+    assert tuple(BLUEPRINTS[name].parameter_count(c) for c in (8, 16, 32, 64, 128)) == PARAMETERS[name]
+
+
+def test_the_preset_is_the_specs_setting():
+    config = GrowthConfig.spec()
+    assert config.blueprints == tuple(PARAMETERS)  # in the order of its actions 1 to 5
+    assert config.channels == (32, 64, 128)
+    assert config.sites == (1,)  # after the second block, at 64 channels
+    assert config.episode_steps == 25
+    assert (config.training.lr, config.training.batch_size, config.training.decay_from) == (0.01, 128, 25)
+    assert config.training.images_per_step % config.training.batch_size == 0
+    life = config.lifecycle
+    assert (life.train_steps, life.blend_steps, life.hold_steps, life.min_cull_age) == (3, 5, 2, 10)
+    assert (life.blend_curve, life.germinate_from, life.plateau_steps, life.embargo_steps) == ("sigmoid", 5, 3, 1)
+    assert config.family == "single"
+
+
+def test_the_presets_learning_rate_is_constant(monkeypatch):
+    small = dataclasses.replace(GrowthConfig.spec(), splits=SplitSizes(train=128, val=8, test=8))
+    env = GrowthEnv(small, n_envs=1)
+    rates = []
+    fleet = env.world.fleet
+
+    def spy(images, labels, order, *, batch_size, lr):
+        rates.append(float(lr))
+        return EpochStats.zeros(torch.zeros(1, 3))
+
+    monkeypatch.setattr(fleet, "train_epoch", spy)
+    env.rollout(14)
+    assert rates == pytest.approx([0.01] * 14)
+
+
+def test_hosts_have_the_references_parameters():
+    assert HostConfig.spec().parameters == 94_762
+    assert HostConfig.baseline().parameters == 6_418
+    default = host_config(GrowthConfig(), GrowthEnv(GrowthConfig(), n_envs=1).world.episodes.task)
+    assert default.parameters == HostConfig.baseline().parameters  # the size of images does not count
