@@ -20,7 +20,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: install  ## Train a recurrent Tamiyo on real host training and report what it learned (about 5 minutes)
-	$(BIN)/python recipes/train.py demo
+	rm -rf runs/demo
+	$(BIN)/python recipes/train.py --name demo --processes 2 --episodes 480 --eval-episodes 48
 
 test: install lint  ## Lint, check types and run all tests (about 6 minutes)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile

@@ -20,9 +20,7 @@ class CartPoleEnv(EnvBase):
         self.observation_spec = Composite(observation=Unbounded((n, len(SHOWN))), shape=(n,))
         self.action_spec = Categorical(2, shape=(n,))
         self.reward_spec = Unbounded((n, 1))
-        self.done_spec = Composite(
-            done=flag.clone(), terminated=flag.clone(), truncated=flag.clone(), shape=(n,)
-        )
+        self.done_spec = Composite(done=flag.clone(), terminated=flag.clone(), truncated=flag.clone(), shape=(n,))
 
     def _reset(self, tensordict: TensorDictBase | None, **kwargs: object) -> TensorDictBase:
         which = torch.ones(self.carts.n, dtype=torch.bool)
@@ -30,7 +28,7 @@ class CartPoleEnv(EnvBase):
             which = tensordict["_reset"].reshape(-1)
         observation = torch.from_numpy(self.carts.reset(which.numpy()))
         flags = {name: torch.zeros(self.carts.n, 1, dtype=torch.bool) for name in ("done", "terminated", "truncated")}
-        return TensorDict({"observation": observation, **flags}, self.batch_size)
+        return TensorDict({"observation": observation, **flags}, self.batch_size, device=self.device)
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         observation, terminated, truncated = self.carts.step(tensordict["action"].numpy())
@@ -42,7 +40,7 @@ class CartPoleEnv(EnvBase):
             "terminated": one,
             "truncated": two,
         }
-        return TensorDict(data, self.batch_size)
+        return TensorDict(data, self.batch_size, device=self.device)
 
     def _set_seed(self, seed: int | None) -> None:
         self.carts = CartPoles(self.carts.n, seed or 0)

@@ -128,5 +128,6 @@ def stored_bytes(sizes: Sizes) -> dict[str, int]:
     batch = next(iter(make_collector(env, actor_critic, frames, frames)))
     leaves: list[tuple[Any, torch.Tensor]] = list(batch.items(include_nested=True, leaves_only=True))
     return {
-        key if isinstance(key, str) else "/".join(key): leaf.untyped_storage().nbytes() // frames for key, leaf in leaves
+        key if isinstance(key, str) else "/".join(key): leaf.untyped_storage().nbytes() // frames
+        for key, leaf in leaves
     }

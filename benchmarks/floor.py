@@ -17,6 +17,9 @@ from benchmarks.sizes import Sizes
 class Net(nn.Module):
     """Observation -> normalise -> Linear -> ReLU -> LSTM -> value and logits, each by one hidden layer."""
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, sizes: Sizes, features: int = 2, actions: int = 2) -> None:
         super().__init__()
         half = sizes.hidden // 2
@@ -76,7 +79,11 @@ class Floor:
         observation, action = torch.empty(T, E, 2), torch.empty(T, E, dtype=torch.int64)
         log_prob, value, is_init = torch.empty(T, E), torch.empty(T, E), torch.empty(T, E, dtype=torch.bool)
         stored_h, stored_c = (torch.empty(T // sizes.slice_len, E, sizes.hidden) for _ in range(2))
-        done, ended, following = torch.empty(T, E, dtype=torch.bool), torch.empty(T, E, dtype=torch.bool), torch.zeros(T, E)
+        done, ended, following = (
+            torch.empty(T, E, dtype=torch.bool),
+            torch.empty(T, E, dtype=torch.bool),
+            torch.zeros(T, E),
+        )
         for t in range(T):
             observation[t], is_init[t] = self.shown, self.fresh
             if t % sizes.slice_len == 0:
@@ -99,9 +106,7 @@ class Floor:
             self.shown, self.fresh = torch.from_numpy(shown), done[t]
         following[:-1] = torch.where(done[:-1], following[:-1], value[1:])
         advantage = _gae(value, following * ~ended, done, gamma, gae_lambda)
-        return Batch(
-            observation, action, log_prob, value, is_init, stored_h, stored_c, advantage, advantage + value
-        )
+        return Batch(observation, action, log_prob, value, is_init, stored_h, stored_c, advantage, advantage + value)
 
     def update(self, batch: Batch, clip: float = 0.2, entropy_coeff: float = 0.01) -> None:
         """Learn from `batch`; the statistics of observations are renewed afterwards."""

@@ -18,7 +18,7 @@ from benchmarks.cartpole import SHOWN, CartPoles
 from benchmarks.sizes import Sizes
 
 
-class Encoder(BaseFeaturesExtractor):  # type: ignore[misc]  # stable-baselines3 is not installed where types are checked
+class Encoder(BaseFeaturesExtractor):
     """Linear and ReLU before the LSTM, as in our policy."""
 
     def __init__(self, observation_space: gymnasium.Space, features_dim: int) -> None:
@@ -31,7 +31,7 @@ class Encoder(BaseFeaturesExtractor):  # type: ignore[misc]  # stable-baselines3
         return encoded
 
 
-class CartPoleVec(VecEnv):  # type: ignore[misc]  # stable-baselines3 is not installed where types are checked
+class CartPoleVec(VecEnv):
     """`CartPoles` as stable-baselines3 wants them, without a Python loop over environments."""
 
     def __init__(self, n: int, seed: int = 0) -> None:
@@ -85,7 +85,7 @@ class CartPoleVec(VecEnv):  # type: ignore[misc]  # stable-baselines3 is not ins
         return [None] * self.num_envs
 
 
-class Stop(BaseCallback):  # type: ignore[misc]  # stable-baselines3 is not installed where types are checked
+class Stop(BaseCallback):
     """Never stops; there because `learn` wants one set up once."""
 
     def _on_step(self) -> bool:

@@ -5,8 +5,9 @@
     python recipes/train_popgym.py --memory mlp --label mlp                    # a control without memory
     python recipes/train_popgym.py --help                                      # every setting
 
-Every finished run is one file, <out>/<label>/<env>/seed_<n>.json; runs that are finished are not run again, so the same
-command goes on where it was stopped. <out>/results.md is made anew from all files. Needs pip install "tamiyo-trl[popgym]".
+Every finished run is one file, <out>/<label>/<env>/seed_<n>.json; runs that are finished are not run again, so the
+same command goes on where it was stopped. <out>/results.md is made anew from all files. Needs
+pip install "tamiyo-trl[popgym]".
 """
 
 from __future__ import annotations
@@ -30,18 +31,19 @@ import tyro
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torchrl.envs import EnvBase, GymWrapper, SerialEnv, TransformedEnv
+from torchrl.envs import EnvBase, GymWrapper, TransformedEnv
 
 from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
 from tamiyo_trl.objectives import LinearSchedule, PPOConfig, PPOLearner
 from tamiyo_trl.policies import ActorCriticOptions, SeparateTrunks, SharedTrunk, make_actor_critic
+from tamiyo_trl.policies.trunks import Trunks
 from tamiyo_trl.seeding import derive_seed
 from tamiyo_trl.training import TrainConfig, train
 from tamiyo_trl.transforms import PreviousAction
 
 LATE = 0.1  # share of the frames, the last ones, over whose episodes the reported return is averaged
 PACKAGES = ("torch", "torchrl", "tensordict", "popgym", "gymnasium", "numpy")
-TRUNKS = {"shared": SharedTrunk(), "separate": SeparateTrunks()}
+TRUNKS: dict[str, Trunks] = {"shared": SharedTrunk(), "separate": SeparateTrunks()}
 
 
 @dataclass(frozen=True)
@@ -138,20 +140,21 @@ def make_env(name: str, n_envs: int, seed: int) -> EnvBase:
     cls = popgym_class(name)
     from gymnasium.spaces import Discrete, MultiDiscrete
     from gymnasium.vector import AutoresetMode, SyncVectorEnv
-    from gymnasium.wrappers import DtypeObservation, FlattenObservation
+    from gymnasium.wrappers import DtypeObservation, FlattenObservation, TransformAction
 
     def one() -> Any:
-        return DtypeObservation(FlattenObservation(cls()), np.float32)
+        env = DtypeObservation(FlattenObservation(cls()), np.float32)
+        if isinstance(env.action_space, MultiDiscrete):  # TorchRL misreads heads of one size: one head of all pairs
+            sizes = env.action_space.nvec
+            whole = Discrete(int(sizes.prod()))
+            return TransformAction(env, lambda action: np.array(np.unravel_index(action, sizes)), whole)
+        return env
 
-    env: EnvBase
     actions = one().action_space
-    if isinstance(actions, Discrete):
-        vector = SyncVectorEnv([one] * n_envs, autoreset_mode=AutoresetMode.DISABLED)
-        env = GymWrapper(vector, categorical_action_encoding=True)
-    elif isinstance(actions, MultiDiscrete):  # of which TorchRL does not know the vectorised form
-        env = SerialEnv(n_envs, [lambda: GymWrapper(one(), categorical_action_encoding=True)] * n_envs)
-    else:
+    if not isinstance(actions, Discrete):
         raise ConfigError(f"{name} has continuous actions ({actions}): only discrete ones are served")
+    vector = SyncVectorEnv([one] * n_envs, autoreset_mode=AutoresetMode.DISABLED)
+    env = GymWrapper(vector, categorical_action_encoding=True)
     env.set_seed(derive_seed(seed, "popgym", name) % 2**31)
     return TransformedEnv(env, PreviousAction())
 
@@ -160,8 +163,14 @@ def learn(name: str, seed: int, args: Args, show: Callable[[Mapping[str, float]]
     """Train one run, showing the metrics of every update; return its record."""
     env = make_env(name, args.n_envs, seed)
     options = ActorCriticOptions(trunks=TRUNKS[args.trunks])
-    sizes = {"hidden_size": args.hidden_size, "encoder_size": args.encoder_size}
-    actor_critic = make_actor_critic(env, args.memory, seed=seed, options=options, **sizes)
+    actor_critic = make_actor_critic(
+        env,
+        args.memory,
+        hidden_size=args.hidden_size,
+        encoder_size=args.encoder_size,
+        seed=seed,
+        options=options,
+    )
     ppo = dataclasses.replace(
         args.ppo,
         lr=LinearSchedule(args.lr, args.lr_end, args.total),
@@ -246,7 +255,9 @@ def write(path: Path, text: str) -> None:
 
 def table(out: Path) -> str:
     """Return the Markdown table of all records under `out`: a line per environment, a column per label."""
-    records = [(path.parts[-3], json.loads(path.read_text(encoding="utf-8"))) for path in sorted(out.glob("*/*/*.json"))]
+    records = [
+        (path.parts[-3], json.loads(path.read_text(encoding="utf-8"))) for path in sorted(out.glob("*/*/*.json"))
+    ]
     labels = sorted({label for label, _ in records})
     names = sorted({record["env"] for _, record in records})
     lines = [["environment", *labels], ["---"] * (1 + len(labels))]

@@ -135,8 +135,8 @@ def acceptance(effects: Effects, constant_margin: float = 0.04, never_margin: fl
     over_never = paired(oracle, never)
     fair, fair_constant = effects.left_out()
     fair_over_constant, fair_over_never = paired(fair, fair_constant), paired(fair, never)
-    choices = {effects.arms[arm] for arm in effects.best}
     alone, harmful = effects.best_left_alone(), effects.harmful()
+    choices = {effects.arms[arm] for arm, name in zip(effects.best, effects.deficits, strict=True) if name not in alone}
     arms = [number for number, name in enumerate(effects.arms) if number and name not in harmful]
     harmed = effects.share_harmed(0.02, arms)
     separate = [
@@ -145,7 +145,7 @@ def acceptance(effects: Effects, constant_margin: float = 0.04, never_margin: fl
     return Acceptance(
         (
             (
-                "the best choice differs between deficits (at least 3 choices)",
+                "the best choice differs between deficits where growing pays (at least 3)",
                 ", ".join(sorted(choices)),
                 len(choices) >= 3,
             ),
@@ -154,7 +154,7 @@ def acceptance(effects: Effects, constant_margin: float = 0.04, never_margin: fl
             _margin("oracle over never-grow", over_never, never_margin),
             _margin("the same, each host left out of the choice", fair_over_never, 0.0),
             ("a choice that always harms", ", ".join(harmful) or "none", bool(harmful)),
-            ("a deficit best left alone", ", ".join(alone) or "none", bool(alone)),
+            ("a deficit under which no growing choice is shown to pay", ", ".join(alone) or "none", bool(alone)),
             (
                 "kept seeds of the other choices that cost more than 2 points",
                 f"{100 * harmed:.0f}%",

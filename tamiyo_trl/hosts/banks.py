@@ -84,10 +84,16 @@ class Seeds:
         key = (birth.blueprint, site)
         if key in self.banks:
             self.banks[key].insert(host, row)
+            self.occupied[host, site] = birth.blueprint
         else:
-            self.banks[key] = Bank(birth.blueprint, site, self.channels[site], [host], row)
+            self.adopt(Bank(birth.blueprint, site, self.channels[site], [host], row))
+
+    def adopt(self, bank: Bank) -> None:
+        """Add a bank, unless it has no members."""
+        if bank.hosts:
+            self.banks[bank.name, bank.site] = bank
             self.banks = dict(sorted(self.banks.items()))
-        self.occupied[host, site] = birth.blueprint
+            self.occupied |= {(h, bank.site): bank.name for h in bank.hosts}
 
     def drop(self, hosts: Sequence[int], site: int | None = None) -> None:
         """Remove the seeds of `hosts`, at one site or at all."""
@@ -102,11 +108,8 @@ class Seeds:
     def take(self, hosts: Sequence[int]) -> Seeds:
         """Return a copy in which new host i is old host hosts[i]."""
         new = Seeds(self.channels, self.like)
-        for key, bank in self.banks.items():
-            copy = bank.take(hosts)
-            if copy.hosts:
-                new.banks[key] = copy
-                new.occupied |= {(h, bank.site): bank.name for h in copy.hosts}
+        for bank in self.banks.values():
+            new.adopt(bank.take(hosts))
         return new
 
     def parameter_counts(self, n_hosts: int) -> Tensor:

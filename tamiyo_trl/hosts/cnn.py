@@ -1,6 +1,7 @@
 """The host: a small convolutional network with a site for a seed after every block, as rows that run together.
 
-block = conv 3x3 (no bias) -> downsample -> batch norm -> ReLU, then the site; after the last site a global mean and a linear layer.
+block = conv 3x3 (no bias) -> downsample -> batch norm -> ReLU, then the site; after the last site a global mean and a
+linear layer.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..seeding import generator
 from ..seeds.blueprints import new_statistics
-from ..seeds.layers import BatchNorm, Conv, Head, Layer, MaxPool, ReLU, Sequence
+from ..seeds.convolution import Conv
+from ..seeds.layers import BatchNorm, Head, Layer, MaxPool, ReLU, Sequence
 from ..seeds.rows import Rows, join_row, size_of
 
 DOWNSAMPLES = ("pool", "stride", "none")
@@ -29,8 +31,8 @@ class HostConfig:
         image_size: height and width of the images.
         in_channels: channels of the images.
         classes: number of classes.
-        downsample: per block, `pool` (2x2 max after the convolution, before the norm: for positive gain the same function as pooling last, at a quarter
-            of the norm's work), `stride` (stride-2 convolution) or `none`.
+        downsample: per block, `pool` (2x2 max after the convolution, before the norm: for positive gain the same
+            function as pooling last, at a quarter of the norm's work), `stride` (stride-2 convolution) or `none`.
     """
 
     channels: tuple[int, ...] = (8, 16, 32)
@@ -43,8 +45,9 @@ class HostConfig:
         if not self.channels or min(*self.channels, self.image_size, self.in_channels, self.classes) < 1:
             raise ConfigError(f"channels, image_size, in_channels and classes must be positive: got {self}")
         if len(self.downsample) != len(self.channels) or not set(self.downsample) <= set(DOWNSAMPLES):
+            kinds = ", ".join(DOWNSAMPLES)
             raise ConfigError(
-                f"downsample needs one of {', '.join(DOWNSAMPLES)} per block ({len(self.channels)}): got {self.downsample}"
+                f"downsample needs one of {kinds} per block ({len(self.channels)}): got {self.downsample}"
             )
         if self.sizes[-1] < 1:
             raise ConfigError(f"image_size {self.image_size} is too small for {len(self.channels)} blocks of this kind")

@@ -19,8 +19,9 @@ from .optimiser import OptimConfig, Optimiser
 
 @dataclass(frozen=True)
 class EpochStats:
-    """What training measured: means over the epoch's images (loss in nats, accuracy 0..1) and over its steps (gradient norms).
+    """What training measured: means over the epoch's images (loss, accuracy) and over its steps (gradient norms).
 
+    Losses are in nats, accuracies 0..1.
     Shapes: loss, accuracy, host_grad_norm float [N]; seed_grad_norm float [N, S], 0 where there is no seed.
     """
 
@@ -28,6 +29,12 @@ class EpochStats:
     accuracy: Tensor
     host_grad_norm: Tensor
     seed_grad_norm: Tensor
+
+    @staticmethod
+    def zeros(like: Tensor) -> EpochStats:
+        """Return zeros for as many hosts and sites as in `like` [N, S]."""
+        loss, accuracy, norm = (torch.zeros_like(like[:, 0]) for _ in range(3))
+        return EpochStats(loss, accuracy, norm, torch.zeros_like(like))
 
 
 @dataclass(frozen=True)
@@ -101,24 +108,22 @@ class Epoch:
 
     def train(self, images: Tensor, labels: Tensor, order: Tensor, batch_size: int) -> EpochStats:
         """Train in `order` (int64 [n, M]) over images [n, K, C, H, W], labels [n, K]."""
-        loss, correct = torch.zeros_like(self.cohort.alpha[:, 0]), torch.zeros_like(self.cohort.alpha[:, 0])
-        norms = torch.zeros(len(self.owners), device=loss.device, dtype=loss.dtype)
-        total = order.shape[1]
+        sums, total = EpochStats.zeros(self.cohort.alpha), order.shape[1]
+        norms = sums.loss.new_zeros(len(self.owners))
         steps = range(0, total, batch_size)
         for start in steps:
             pick = order[:, start : start + batch_size]
             x = to_rows(images, pick).to(self.cohort.dtype)
-            losses, hits, norm = self._step(x, labels.gather(1, pick))
-            loss.add_(losses, alpha=pick.shape[1])
-            correct.add_(hits)
+            loss, correct, norm = self._step(x, labels.gather(1, pick))
+            sums.loss.add_(loss, alpha=pick.shape[1])
+            sums.accuracy.add_(correct)
             norms.add_(norm)
         self.optimiser.write_back()
         self._check_state()
-        seed_norm, norms = torch.zeros_like(self.cohort.alpha), norms / len(steps)
-        parts = norms.split([self.n, *(len(b.hosts) for b in self.banks)])
-        for bank, norm in zip(self.banks, parts[1:]):
-            seed_norm[bank.hosts, bank.site] = norm
-        return EpochStats(loss / total, correct / total, parts[0], seed_norm)
+        host_norm, *seed_norms = (norms / len(steps)).split([self.n, *(len(b.hosts) for b in self.banks)])
+        for bank, norm in zip(self.banks, seed_norms):
+            sums.seed_grad_norm[bank.hosts, bank.site] = norm
+        return EpochStats(sums.loss / total, sums.accuracy / total, host_norm, sums.seed_grad_norm)
 
     def _check_state(self) -> None:
         """Give up hosts whose weights or momentum, or those of their seeds, are not finite."""

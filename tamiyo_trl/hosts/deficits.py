@@ -74,7 +74,7 @@ def _stuck(block: int, alive: int) -> Deficit:
 # `single`: noisy labels are to be left alone already, and each such deficit dilutes what there is to decide.
 _DIGITS_8 = (_contrast(1.7, 0.4), _slow(0.035), _stuck(1, 4), NOISY)
 _DIGITS_16 = (_contrast(1.4, 0.5), _slow(0.06), _stuck(1, 4), _stuck(2, 6), NOISY, HEALTHY)
-_TEMPLATES_8 = _DIGITS_8
+_TEMPLATES_8 = (_contrast(1.3, 0.3), _slow(0.035), _stuck(1, 2), NOISY)
 _TEMPLATES_16 = _DIGITS_16
 
 # By task and image size. Tuned and measured: digits 8 and 16, templates 8. The others take the nearest one's strengths.

@@ -1,6 +1,7 @@
 """Engines: how many hosts of a fleet run in one pass, and in which precision.
 
-All engines share one state and one maths. `grouped` runs hosts together, each layer one grouped convolution; `looped` runs host after host.
+All engines share one state and one maths. `grouped` runs hosts together, each layer one grouped convolution; `looped`
+runs host after host.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class Engine:
 
     Attributes:
         name: `grouped` or `looped`.
-        precision: `fp32`, `bf16` (activations and convolutions; weights, norms' statistics, losses and optimiser stay fp32) or `fp64` (for proofs; slow).
+        precision: `fp32`, `bf16` (activations and convolutions; weights, norms' statistics, losses and optimiser stay
+            fp32) or `fp64` (for proofs; slow).
         device: where.
         host_bytes: size of a host's largest fp32 activation for one image.
     """
@@ -80,7 +82,8 @@ def make_engine(name: str, precision: str, host: HostConfig, n_hosts: int, devic
 def keep_freed_memory() -> None:
     """Make the C library keep up to 62 MiB of freed memory, so that every step reuses the pages of the step before.
 
-    glibc hands freed memory back above twice the largest block it has seen freed, and fresh pages cost more than the arithmetic done in them. Allocating one
-    untouched block and freeing it raises that mark. Source: mallopt(3), M_TRIM_THRESHOLD. Elsewhere it does nothing.
+    glibc hands freed memory back above twice the largest block it has seen freed, and fresh pages cost more than the
+    arithmetic done in them. Allocating one untouched block and freeing it raises that mark. Source: mallopt(3),
+    M_TRIM_THRESHOLD. Elsewhere it does nothing.
     """
     torch.empty(RETAINED_BYTES, dtype=torch.uint8)

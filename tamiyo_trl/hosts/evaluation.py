@@ -1,4 +1,4 @@
-"""Evaluation of a cohort: as it is, and as it would be if each host's live seed were switched, in one pass over shared prefixes."""
+"""Evaluation of a cohort: as it is, and with each host's live seed switched, in one pass over shared prefixes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from .cohort import Cohort
 class Evaluation:
     """Losses (nats) and accuracies (0..1) of N hosts, float [N] each.
 
-    The counterfactual switches the live seed: off (alpha 0), or fully on (alpha 1) if it is incubating; without a live seed it repeats the plain figures.
+    The counterfactual switches the live seed: off (alpha 0), or fully on (alpha 1) if it is incubating; without a live
+        seed it repeats the plain figures.
     """
 
     loss: Tensor
@@ -104,9 +105,13 @@ class Stage:
             if added is not None and len(bank.shown):
                 shown = s_rows.index_select(1, bank.shown)
                 as_rows(added, len(self.switched)).index_copy_(1, bank.slots, shown)
-        return x if added is None else torch.cat([rows, as_rows(added, len(self.switched))], 1).view(
-            x.shape[0], *x.shape[2:], -1
-        ).permute(0, 3, 1, 2)
+        return (
+            x
+            if added is None
+            else torch.cat([rows, as_rows(added, len(self.switched))], 1)
+            .view(x.shape[0], *x.shape[2:], -1)
+            .permute(0, 3, 1, 2)
+        )
 
 
 class Plan:
@@ -133,7 +138,7 @@ class Plan:
         self.added = cohort.index(owner[len(cohort) :])
 
     def logits(self, x: Tensor) -> Tensor:
-        """Return logits [n + m, B, classes] for x [B, n*C, H, W]: the hosts, then those in `added` with their live seed switched."""
+        """Return logits [n + m, B, classes] for x [B, n*C, H, W]: the hosts, then those `added`, switched."""
         for stage in self.stages:
             x = stage.forward(x)
         return self.head.forward(x, self.run).transpose(0, 1).contiguous()

@@ -1,7 +1,7 @@
 """SGD with momentum and weight decay for rows of many forms at once, each row with its own learning rate.
 
-While an epoch lasts, all parameters lie in one flat tensor, parameter after parameter and within a parameter row after row: layers read contiguous views of it,
-and a step is a handful of operations whatever the number of banks.
+While an epoch lasts, all parameters lie in one flat tensor, parameter after parameter and within a parameter row after
+row: layers read contiguous views of it, and a step is a handful of operations whatever the number of banks.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..seeds.layers import VECTOR
 from ..seeds.rows import Named, Rows, Shapes, split_rows
+from ..seeds.stable import VECTOR
 
 
 @dataclass(frozen=True)

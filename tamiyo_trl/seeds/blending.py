@@ -1,7 +1,8 @@
 """How a seed enters its host: who hears whom in the forward pass, and who learns from whom in the backward pass.
 
-Incubating: out = h bit for bit; the seed learns from the host's loss as if its output had been used (straight-through); the host gets exactly its own
-gradient. Otherwise: out = (1 - a) h + a s(h), and gradients follow it. Activations hold n rows, [B, n*C, H, W] in channels_last.
+Incubating: out = h bit for bit; the seed learns from the host's loss as if its output had been used (straight-through);
+the host gets exactly its own gradient. Otherwise: out = (1 - a) h + a s(h), and gradients follow it. Activations hold n
+rows, [B, n*C, H, W] in channels_last.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ def blend(h: Tensor, n: int, banks: Sequence[Members], taken: Sequence[Tensor], 
 def unblend(g: Tensor, n: int, members: Members, through_seeds: Callable[[Tensor], Tensor]) -> None:
     """Turn the blended activation's gradient g [B, n*C, H, W], in place, into the host's own.
 
-    through_seeds: runs the seeds backward, from their outputs' gradient to their inputs'. A host whose seed incubates keeps its gradient untouched.
+    through_seeds: runs the seeds backward, from their outputs' gradient to their inputs'. A host whose seed incubates
+        keeps its gradient untouched.
     """
     taken = members.take(g, n)
     rows = as_rows(taken, len(members.rows))

@@ -1,4 +1,4 @@
-"""The blueprints a seed can be grown from, by name: each a small network that maps the site's activation h to s(h) of the same shape.
+"""The blueprints a seed can be grown from, by name: each a small network from the site's activation h to s(h).
 
 C is the number of channels at the site. Blending mixes h and s(h), so a blueprint need not be neutral when it is born.
 """
@@ -13,7 +13,8 @@ import torch
 
 from ..errors import ConfigError
 from ..seeding import generator
-from .layers import BatchNorm, Blur, Conv, DepthwiseConv, Layer, MixedNorm, ReLU, Residual, Sequence, SqueezeExcite
+from .convolution import Conv, DepthwiseConv
+from .layers import BatchNorm, Blur, Layer, MixedNorm, ReLU, Residual, Sequence, SqueezeExcite
 from .rows import Rows, join_row, size_of
 
 SMALL_GAIN = 0.3  # of the last norm of the convolutional blueprints: born near-neutral, yet with a gradient

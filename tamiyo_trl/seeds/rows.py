@@ -1,8 +1,8 @@
 """Many small networks of one form as rows of a matrix, and their activations as one tensor.
 
-A row is one network's whole parameter vector. Activations of n rows are one tensor [B, n*C, H, W] in channels_last, that is
-[B, H, W, n, C] in memory, so that a convolution of every row is one grouped convolution. Axes: B batch, n rows, C channels of one
-row, P parameters of one row.
+A row is one network's whole parameter vector. Activations of n rows are one tensor [B, n*C, H, W] in channels_last,
+that is [B, H, W, n, C] in memory, so that a convolution of every row is one grouped convolution. Axes: B batch, n rows,
+C channels of one row, P parameters of one row.
 """
 
 from __future__ import annotations

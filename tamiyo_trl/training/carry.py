@@ -10,8 +10,7 @@ from torchrl.envs import EnvBase, TransformedEnv
 
 from tamiyo_trl.errors import CheckpointError
 from tamiyo_trl.training.collector import SyncDataCollector
-
-CARRIER = "_carrier"  # TorchRL keeps the tensordict of the next step under this private name
+from tamiyo_trl.training.lean_collector import CARRIER
 
 
 def collector_state(collector: SyncDataCollector) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from torchrl.envs import Compose, EnvBase, TransformedEnv
 
 from tamiyo_trl.errors import ConfigError, SpecError
 from tamiyo_trl.policies import ActorCritic
+from tamiyo_trl.training.lean_collector import LeanCollector
 
 
 def make_collector(
@@ -29,14 +30,11 @@ def make_collector(
     device = next(actor_critic.parameters()).device
     if env.device is not None and env.device != device:
         raise SpecError(f"environment and policy must share a device: {env.device} and {device}")
-    return SyncDataCollector(
+    return LeanCollector(
         with_transforms(env, actor_critic),
         actor_critic.collection_policy(),
         frames_per_batch=frames_per_batch,
         total_frames=total_frames,
-        trust_policy=True,
-        track_traj_ids=False,
-        auto_register_policy_transforms=False,
     )
 
 

@@ -1,4 +1,4 @@
-"""A host's numbers are a function of its own births and inputs: nothing that happens to another host reaches it, to the last bit."""
+"""A host's numbers are a function of its own births and inputs: what happens to others changes no bit of them."""
 
 from __future__ import annotations
 
@@ -100,6 +100,7 @@ def test_a_non_finite_host_is_reported_at_once_frozen_and_touches_nobody(engine:
                 else:  # a finite loss whose gradient overflows
                     seeds["norm"]["values"][0, -1] = 0.0
                     seeds["norm"]["values"][0, 0] = 1e37
+                fleet.load_state_dict(state)
             fleet.train_step(images, labels, torch.full((5,), 0.05))
             finite.append(fleet.finite.clone())
             if inject and step == 1:
@@ -126,7 +127,9 @@ def test_an_evaluation_of_a_frozen_host_leaves_the_others_alone() -> None:
     fleet.reset(range(3), [HostBirth(e) for e in range(3)])
     images, labels = torch.randn(3, 20, 3, 8, 8), torch.randint(0, 10, (3, 20))
     before = fleet.evaluate(images, labels, torch.full((3,), -1))
-    fleet.state_dict()["hosts"]["values"][1] = math.nan
+    state = fleet.state_dict()
+    state["hosts"]["values"][1] = math.nan
+    fleet.load_state_dict(state)
     after = fleet.evaluate(images, labels, torch.full((3,), -1))
     assert torch.equal(before.loss[[0, 2]], after.loss[[0, 2]])
     assert after.loss[1].isnan()

@@ -32,7 +32,7 @@ class Epoch:
 
 
 def draw_life(seed: int, config: HostConfig, epochs: int, poison: bool = False) -> list[Epoch]:
-    """Return a random life of one host: germination, incubation, blending, fossils at several sites, culls, rebirths."""
+    """Return a random life of one host: seeds in and out at several sites, incubation, blending, rebirths."""
     rng, sites = random.Random(seed), range(len(config.channels))
     life: list[Epoch] = []
     age: dict[int, int] = {}
@@ -54,9 +54,7 @@ def draw_life(seed: int, config: HostConfig, epochs: int, poison: bool = False) 
         alpha = tuple(rng.choice([0.0, 0.3, 0.8, 1.0, 1.0]) for _ in sites)
         live = rng.choice([-1, *age])
         bad = rng.choice([float("nan"), float("inf"), 3e38]) if poison and rng.random() < 0.3 else None
-        life.append(
-            Epoch(birth, removed, tuple(germinated), alpha, incubating, rng.randrange(10**9), live, bad)
-        )
+        life.append(Epoch(birth, removed, tuple(germinated), alpha, incubating, rng.randrange(10**9), live, bad))
     return life
 
 
@@ -85,7 +83,9 @@ def enter_epoch(fleet: Fleet, lives: list[list[Epoch]], t: int) -> None:
     fleet.set_blend(alpha, torch.tensor([life[t].incubating for life in lives]))
 
 
-def run_epoch(fleet: Fleet, lives: list[list[Epoch]], t: int, pool: int, batch_size: int, lr: float) -> dict[str, Tensor]:
+def run_epoch(
+    fleet: Fleet, lives: list[list[Epoch]], t: int, pool: int, batch_size: int, lr: float
+) -> dict[str, Tensor]:
     """Train and evaluate every host of a fleet in epoch t; return everything it reported, one row per host."""
     images, labels, order = (
         torch.stack(x) for x in zip(*(draw_data(fleet.host, life[t], pool, fleet.engine.dtype) for life in lives))

@@ -124,7 +124,7 @@ class PlainHost(nn.Module):
         self.seeds: dict[int, PlainSeed] = {}
 
     def forward(self, x: Tensor, switched: int | None = None, keep: set[int] | None = None) -> Tensor:
-        """Return logits; `switched` is a site whose seed is switched (off, or on if incubating); `keep`: sites that act."""
+        """Return logits; the seed at `switched` is switched (off, or on if incubating); `keep`: sites that act."""
         for site, (conv, norm, kind) in enumerate(zip(self.convs, self.norms, self.kinds)):
             x = conv(x)
             if kind == "pool":
@@ -173,18 +173,14 @@ class PlainTrainer:
         kind, _, part = name.partition(".")
         if kind == "head":
             return getattr(self.host.head, part)
-        index = int(kind.lstrip("convnorm"))
+        index = int(kind.removeprefix("conv").removeprefix("norm"))
         if kind.startswith("conv"):
             return self.host.convs[index].weight
         return getattr(self.host.norms[index], {"mean": "running_mean", "var": "running_var"}.get(part, part))
 
     def seed_parameter(self, site: int, name: str) -> Tensor:
         """Return the module tensor that the fleet calls `name` in a seed."""
-        kind, _, part = name.partition(".")
-        member = getattr(self.host.seeds[site].module, kind)
-        if isinstance(member, nn.Parameter):
-            return member
-        return getattr(member, {"mean": "running_mean", "var": "running_var", "": "weight"}.get(part, part))
+        return module_tensor(self.host.seeds[site].module, name)
 
     def germinate(self, site: int, birth: SeedBirth, channels: int, weights: dict[str, Tensor]) -> None:
         module = PLAIN[birth.blueprint](channels).to(next(iter(weights.values())).dtype)
@@ -202,7 +198,8 @@ class PlainTrainer:
         alive = first.detach().flatten(1).any(1) if first.dim() > 1 else first.detach() != 0
         for name in names:
             mine = self.seed_parameter(site, name)
-            mine.register_hook(lambda g, m=alive.view(-1, *[1] * (mine.dim() - 1)): g * m)
+            mask = alive.view(-1, *[1] * (mine.dim() - 1))
+            mine.register_hook(lambda g, mask=mask: g * mask)
 
     def step(self, images: Tensor, labels: Tensor, lr: float) -> tuple[float, float, float, dict[int, float]]:
         """Take one step; return loss, accuracy, host gradient norm and each seed's gradient norm."""
@@ -234,6 +231,15 @@ class PlainTrainer:
             seed.module.eval()
         logits = self.host(images, switched, keep)
         return F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).float().mean().item()
+
+
+def module_tensor(module: nn.Module, name: str) -> Tensor:
+    """Return the parameter or running statistic of a plain seed that a blueprint calls `name`."""
+    kind, _, part = name.partition(".")
+    member = getattr(module, kind)
+    if isinstance(member, nn.Parameter):
+        return member
+    return getattr(member, {"mean": "running_mean", "var": "running_var", "": "weight"}.get(part, part))
 
 
 def gradient_norm(parameters: object) -> float:

@@ -7,8 +7,6 @@ from tamiyo_trl.training import list_checkpoints, load_checkpoint, train
 from tests.training.helpers import config, parts, run
 from tests.training.kills import run_with_kills
 
-MEMORIES = ["lstm", "gru", "mlp", "frames"]
-
 
 def table(directory) -> str:
     return (directory / "metrics.csv").read_text()
@@ -19,9 +17,8 @@ def rows(directory) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-@pytest.mark.parametrize("memory", MEMORIES)
-def test_a_run_killed_twenty_times_writes_the_metrics_of_an_uninterrupted_one(tmp_path, memory):
-    kills, updates = (20, 64) if memory == "lstm" else (2, 8)
+@pytest.mark.parametrize(("memory", "kills", "updates"), [("lstm", 20, 64), ("frames", 2, 8)])
+def test_a_run_killed_again_and_again_writes_the_metrics_of_an_uninterrupted_one(tmp_path, memory, kills, updates):
     run(tmp_path / "whole", updates, memory, checkpoint_every=2)
     done = run_with_kills(
         lambda: run(tmp_path / "killed", updates, memory, checkpoint_every=2),

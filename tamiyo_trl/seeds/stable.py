@@ -1,0 +1,72 @@
+"""Sums and other arithmetic of many rows whose bits do not depend on how many rows there are.
+
+PyTorch's reductions over outer axes sum the columns beyond the last full vector in another order, batched matrix
+products may round their last matrix differently, and vectorised exponentials have another implementation for what is
+left over. So sums over space or batch go through average pooling, linear layers through sums over a last axis, and
+exponentials are padded. It holds for channel counts that are multiples of 8; tests prove it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+VECTOR = 64  # a multiple of the elements that vectorised code takes at a time
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    """Return the linear map [B, n, O] of every row: x [B, n*C], weight [n, O, C]."""
+    n, _, c_in = weight.shape
+    return (x.view(-1, n, 1, c_in) * weight).sum(3)
+
+
+def linear_backward(g: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of x [B, n*C] and the weight [n, O, C] for the output's g, [B, n, O] or [B, n*O]."""
+    n, c_out, c_in = weight.shape
+    g = g.view(-1, n, c_out)
+    gx = (g.unsqueeze(2) * weight.transpose(1, 2).contiguous()).sum(3).flatten(1)
+    g, x = g.permute(1, 2, 0).contiguous(), x.view(-1, n, c_in).permute(1, 2, 0).contiguous()
+    return gx, (g.unsqueeze(2) * x.unsqueeze(1)).sum(3)
+
+
+def space_mean(x: Tensor) -> Tensor:
+    """Return the mean [B, K, 1, 1] of x [B, K, H, W] over H and W."""
+    return F.avg_pool2d(x, x.shape[2:])
+
+
+def row_mean(x: Tensor, n: int) -> Tensor:
+    """Return [B, n*C, 1, 1]: the mean of each row of x [B, n*C, H, W] per image, repeated over the row's channels."""
+    batch, channels = x.shape[:2]
+    mean = space_mean(x).view(batch, n, -1).mean(2, keepdim=True)
+    return mean.expand(-1, -1, channels // n).reshape(batch, channels, 1, 1)
+
+
+def channel_sum(x: Tensor) -> Tensor:
+    """Return the sum [K] of x [B, K, H, W] (channels_last) over everything but channels."""
+    count, channels = x.numel() // x.shape[1], x.shape[1]
+    column = x.as_strided((1, channels, count, 1), (x.numel(), 1, channels, channels))
+    return F.avg_pool2d(column, (count, 1)).view(-1) * count
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """Return the logistic function of x [B, K]."""
+    # Elements beyond the last full vector would go through another implementation of exp.
+    flat = x.flatten()
+    return F.pad(flat, (0, -len(flat) % VECTOR)).sigmoid_()[: len(flat)].view_as(x)
+
+
+def as_column(x: Tensor) -> Tensor:
+    """Return x [B, K, 1, 1] as [1, K, B, 1] in channels_last; other sizes as they are.
+
+    With one pixel, channels_last and its opposite look alike and the wrong kernel may be chosen.
+    """
+    batch, width, height, _ = x.shape
+    if height * x.shape[3] > 1:
+        return x
+    return x.as_strided((1, width, batch, 1), (batch * width, 1, width, width))
+
+
+def as_pixels(x: Tensor, shape: torch.Size) -> Tensor:
+    """Undo `as_column`: return x in its former `shape`."""
+    return x if x.shape == shape else x.as_strided(shape, (shape[1], 1, shape[1], shape[1]))

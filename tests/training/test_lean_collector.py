@@ -1,0 +1,93 @@
+"""The collector's own loop against TorchRL's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tensordict import TensorDictBase
+from torchrl.collectors import Collector
+from torchrl.envs import (
+    Compose,
+    EnvBase,
+    InitTracker,
+    RewardSum,
+    SerialEnv,
+    StepCounter,
+    TensorDictPrimer,
+    TransformedEnv,
+)
+
+from benchmarks.cartpole_env import CartPoleEnv
+from tamiyo_trl.envs.recall import RecallEnv
+from tamiyo_trl.policies import ActorCriticOptions, SeparateTrunks, make_actor_critic
+from tamiyo_trl.training.lean_collector import LeanCollector, below
+from tamiyo_trl.transforms import HiddenStateReset, PreviousAction
+
+FLAGS = {"done", "terminated", "truncated"}
+UNSTORED = FLAGS | {("next", "is_init"), "episode_reward"}
+
+
+def recall() -> EnvBase:
+    return RecallEnv(n_envs=5, seed=3)
+
+
+def previous() -> EnvBase:
+    return TransformedEnv(CartPoleEnv(4, seed=1), PreviousAction())
+
+
+def serial() -> EnvBase:
+    return SerialEnv(2, [lambda: RecallEnv(n_envs=3, seed=1), lambda: RecallEnv(n_envs=3, seed=2)])
+
+
+def batches(kind: type[Collector], env: EnvBase, policy: object, **options: object) -> list[TensorDictBase]:
+    frames = env.batch_size.numel() * 30
+    torch.manual_seed(7)
+    collector = kind(env, policy, frames_per_batch=frames, total_frames=3 * frames, **options)
+    return [batch.clone() for batch in collector]
+
+
+@pytest.mark.parametrize("trunks", [None, SeparateTrunks()])
+@pytest.mark.parametrize("memory", ["lstm", "gru", "mlp"])
+@pytest.mark.parametrize("make", [recall, previous, serial, lambda: CartPoleEnv(3)])
+def test_every_stored_entry_equals_that_of_torchrl_s_collector(make, memory, trunks):
+    options = ActorCriticOptions() if trunks is None else ActorCriticOptions(trunks=trunks)
+    actor_critic = make_actor_critic(make(), memory, hidden_size=8, encoder_size=8, options=options)
+    policy = actor_critic.collection_policy()
+
+    def wrap() -> EnvBase:
+        return TransformedEnv(make(), actor_critic.transforms(), auto_unwrap=False)
+
+    stock = {"trust_policy": True, "track_traj_ids": False, "auto_register_policy_transforms": False}
+    expected = batches(Collector, wrap(), policy, **stock)
+    env = wrap()
+    assert below(env)[0] is env.base_env
+    found = batches(LeanCollector, env, policy)
+    assert len(found) == len(expected) == 3
+    for one, two in zip(found, expected):
+        assert one.shape == two.shape
+        assert one.names == two.names
+        assert set(two.keys(True, True)) - set(one.keys(True, True)) == UNSTORED
+        for key in one.keys(True, True):
+            assert torch.equal(one[key], two[key]), key
+        assert not any(two[key].any() for key in ("done", "terminated", "truncated", ("next", "is_init")))
+    assert sum(batch["next", "done"].sum() for batch in found) > 3  # episodes ended inside
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda primer: [[InitTracker(), primer, RewardSum(), StepCounter()]],
+        lambda primer: [[InitTracker(), primer, RewardSum()], [HiddenStateReset(every=3)]],
+        lambda primer: [[primer, RewardSum()]],
+        lambda primer: [[InitTracker(), primer, RewardSum(["reward"], ["sum"])]],
+        lambda primer: [[InitTracker("start"), primer, RewardSum()]],
+        lambda primer: [[InitTracker(), TensorDictPrimer(primer.primers, default_value=1.0), RewardSum()]],
+        lambda primer: [],
+    ],
+)
+def test_any_other_arrangement_is_left_to_torchrl(layers):
+    env = recall()
+    memory = make_actor_critic(env, hidden_size=8, encoder_size=8).memory
+    for layer in layers(memory.transforms()[0]):
+        env = TransformedEnv(env, Compose(*layer), auto_unwrap=False)
+    assert below(env)[0] is None
