@@ -136,7 +136,7 @@ class HeuristicRules:
 class Heuristic(Baseline):
     """Plateau: plant. Falling: cull. Helping once it may be kept: fossilize.
 
-    It plants the blueprints in catalogue order, the sites in turn, so that what was culled is not planted again at once.
+    It plants the blueprints in catalogue order, the sites in turn, so that what was culled is not replanted at once.
 
     Args:
         specs: Names the observation columns; needs the `snapshot` or `summary` set.
