@@ -14,7 +14,7 @@ from ..errors import ConfigError
 from .cnn import HostConfig
 
 ENGINES, PRECISIONS = ("auto", "grouped", "looped"), ("fp32", "bf16", "fp64")
-CACHE_BYTES = 4 << 20  # largest activation of one grouped pass on a CPU
+CACHE_BYTES = 8 << 20  # largest activation of one grouped pass on a CPU
 RETAINED_BYTES = 31 << 20
 
 
@@ -44,6 +44,11 @@ class Engine:
     def activation_dtype(self) -> torch.dtype:
         """What activations are computed in."""
         return torch.bfloat16 if self.precision == "bf16" else self.dtype
+
+    @property
+    def evaluation_chunk(self) -> int:
+        """Images per host that are evaluated at a time."""
+        return min(256, max(16, 2 * CACHE_BYTES // self.host_bytes))
 
     def passes(self, n_hosts: int, images: int) -> list[slice]:
         """Return the hosts of each pass when every host runs `images` images at a time."""

@@ -83,65 +83,86 @@ class BankStep:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A block, its site's seeds, and the rows that the site adds: hosts whose live seed is there, switched."""
+class Part:
+    """A block and its site's seeds for some rows."""
 
     block: Layer
     run: Run
     n: int
     banks: Sequence[BankStep]
-    switched: Tensor
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the activation [B, (n + added)*C, H, W] after the site."""
+    def forward(self, x: Tensor, switched: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the activation [B, n*C, H, W] after the site, and the rows `switched` (int64 [j]) of it, switched."""
         x = self.block.forward(x, self.run).contiguous(memory_format=torch.channels_last)
-        rows, added = as_rows(x, self.n), take_rows(x, self.n, self.switched) if len(self.switched) else None
+        rows, other = as_rows(x, self.n), take_rows(x, self.n, switched)
         for bank in self.banks:
-            s = bank.network.forward(take_rows(x, self.n, bank.rows), bank.run)
-            s_rows = as_rows(s, len(bank.rows))
+            s_rows = as_rows(bank.network.forward(take_rows(x, self.n, bank.rows), bank.run), len(bank.rows))
             if len(bank.heard):
                 own, heard = rows.index_select(1, bank.targets), s_rows.index_select(1, bank.heard)
                 rows.index_copy_(1, bank.targets, torch.lerp(own, heard, bank.alpha.to(own.dtype)))
-            if added is not None and len(bank.shown):
-                shown = s_rows.index_select(1, bank.shown)
-                as_rows(added, len(self.switched)).index_copy_(1, bank.slots, shown)
-        return (
-            x
-            if added is None
-            else torch.cat([rows, as_rows(added, len(self.switched))], 1)
-            .view(x.shape[0], *x.shape[2:], -1)
-            .permute(0, 3, 1, 2)
-        )
+            if len(bank.shown):
+                as_rows(other, len(switched)).index_copy_(1, bank.slots, s_rows.index_select(1, bank.shown))
+        return x, other
 
 
 class Plan:
-    """What an evaluation of a cohort does, worked out once: a stage per site, then the head."""
+    """What an evaluation of a cohort does, worked out once.
+
+    The hosts run through all sites. Where a host has its live seed, a switched copy of it leaves; the copies run beside
+    the hosts from there on.
+    """
 
     def __init__(self, cohort: Cohort, live_site: Tensor, acting: Tensor) -> None:
-        network, live = host_network(cohort.config), live_site.tolist()
-        owner, parameters = list(range(len(cohort))), split_rows(cohort.hosts.values, network.shapes())
-        run = Run(parameters, cohort.hosts.buffers, False, cohort.is_solo(len(cohort)))
-        self.cohort, self.stages = cohort, []
+        network, live, index = host_network(cohort.config), live_site.tolist(), cohort.index
+        everyone = list(range(len(cohort)))
+        own, added = RowSet(cohort, everyone), RowSet(cohort, [])
+        self.stages: list[tuple[Part, Part | None, Tensor]] = []
         for site, block in enumerate(network.blocks):
             acts = (acting[:, site] & ~cohort.incubating[:, site]).tolist()
-            switched = [h for h in range(len(cohort)) if live[h] == site]
-            banks = [BankStep.of(cohort, b, owner, acts, switched) for b in cohort.banks if b.site == site]
-            steps = [b for b in banks if b is not None]
-            self.stages.append(Stage(block, run, len(owner), steps, cohort.index(switched)))
+            switched = [h for h in everyone if live[h] == site]
+            main = own.part(block, site, acts, switched)
+            side = added.part(block, site, acts, []) if added.hosts else None
+            self.stages.append((main, side, index(switched)))
             if switched:
-                owner = owner + switched
-                index = cohort.index(owner)
-                named = {name: p.index_select(0, index) for name, p in parameters.items()}
-                statistics = {name: b.index_select(0, index) for name, b in cohort.hosts.buffers.items()}
-                run = Run(named, statistics, training=False)  # two rows at least
-        self.head, self.run = network.head, run
-        self.added = cohort.index(owner[len(cohort) :])
+                added = RowSet(cohort, added.hosts + switched)
+        self.head, self.own, self.last, self.added = network.head, own.run, added.run, index(added.hosts)
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits [n + m, B, classes] for x [B, n*C, H, W]: the hosts, then those `added`, switched."""
-        for stage in self.stages:
-            x = stage.forward(x)
-        return self.head.forward(x, self.run).transpose(0, 1).contiguous()
+        copies: list[Tensor] = []
+        for main, side, switched in self.stages:
+            x, leaving = main.forward(x, switched)
+            if side is not None:
+                copies = [side.forward(join(copies), switched[:0])[0]]
+            if len(switched):
+                copies.append(leaving)
+        parts = [self.head.forward(x, self.own)]
+        if copies:
+            parts.append(self.head.forward(join(copies), self.last))
+        return torch.cat(parts, 1).transpose(0, 1).contiguous()
+
+
+class RowSet:
+    """Rows of an evaluation: whose they are and the parameters that they run with."""
+
+    def __init__(self, cohort: Cohort, hosts: list[int]) -> None:
+        shapes = host_network(cohort.config).shapes()
+        picked = cohort.hosts.take(cohort.index(hosts))
+        self.cohort, self.hosts = cohort, hosts
+        self.run = Run(split_rows(picked.values, shapes), picked.buffers, False, cohort.is_solo(len(hosts)))
+
+    def part(self, block: Layer, site: int, acts: list[bool], switched: list[int]) -> Part:
+        """Return the part that these rows have in a site; see `BankStep.of`."""
+        banks = [b for b in self.cohort.banks if b.site == site]
+        steps = [BankStep.of(self.cohort, bank, self.hosts, acts, switched) for bank in banks]
+        return Part(block, self.run, len(self.hosts), [step for step in steps if step is not None])
+
+
+def join(parts: list[Tensor]) -> Tensor:
+    """Return activations [B, m_i*C, H, W] as one [B, sum(m_i)*C, H, W]."""
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([part.permute(0, 2, 3, 1) for part in parts], 3).permute(0, 3, 1, 2)
 
 
 def evaluate_cohort(

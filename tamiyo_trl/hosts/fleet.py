@@ -20,8 +20,6 @@ from .evaluation import Evaluation, evaluate_cohort
 from .optimiser import OptimConfig
 from .state import describe, restore
 
-EVALUATION_CHUNK = 64  # images per host that are evaluated at a time
-
 
 class Fleet:
     """N hosts in lockstep; host e's numbers are a function of its own births and inputs alone.
@@ -148,9 +146,10 @@ class Fleet:
                 f"live_site must be [{self.n_hosts}] and keep {list(self._incubating.shape)}: "
                 f"got {list(live_site.shape)} and {list(acting.shape)}"
             )
+        chunk = self.engine.evaluation_chunk
         parts = [
-            evaluate_cohort(cohort, images[s], labels[s], live_site[s], acting[s], EVALUATION_CHUNK)
-            for s, cohort in self._cohorts(EVALUATION_CHUNK)
+            evaluate_cohort(cohort, images[s], labels[s], live_site[s], acting[s], chunk)
+            for s, cohort in self._cohorts(chunk)
         ]
         return Evaluation(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Evaluation)))
 

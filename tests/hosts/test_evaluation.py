@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tamiyo_trl.hosts import Evaluation, Fleet, HostConfig
-from tamiyo_trl.hosts.fleet import EVALUATION_CHUNK
+from tamiyo_trl.hosts import Evaluation, Fleet, HostConfig, engines
 from tests.reference.fleet_history import PlainLife, draw_life, enter_epoch, run_epoch
 
 CONFIG = HostConfig(image_size=8, channels=(8, 16, 8))
@@ -72,8 +71,10 @@ def test_the_committed_network_equals_the_fleet_without_the_other_seeds(engine: 
     assert torch.equal(committed.accuracy, without.accuracy)
 
 
-@pytest.mark.parametrize("count", [1, EVALUATION_CHUNK - 1, EVALUATION_CHUNK, EVALUATION_CHUNK + 3, 150])
-def test_every_image_counts_once_whatever_their_number(count: int) -> None:
+@pytest.mark.parametrize("count", [1, 15, 16, 19, 50])
+def test_every_image_counts_once_whatever_their_number(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "CACHE_BYTES", 1)
+    assert Fleet(CONFIG, 2).engine.evaluation_chunk == 16
     fleet, _, _ = grown_fleet(3, 2, "grouped")
     images, labels = draw_images(2, count)
     whole = fleet.evaluate(images, labels, torch.full((2,), -1))

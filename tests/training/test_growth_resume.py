@@ -20,7 +20,7 @@ TINY = GrowthConfig(
     splits=SplitSizes(train=64, val=32, test=32),
     training=TrainingConfig(images_per_step=32, batch_size=16, decay_from=5),
 )
-UPDATES, STEPS, HOSTS = 36, 4, 2  # 4 steps a batch: checkpoints fall into the middle of episodes of 10
+UPDATES, STEPS, HOSTS = 96, 4, 2  # 4 steps a batch: checkpoints fall into the middle of episodes of 10
 
 
 def run(directory: Path) -> None:
@@ -45,6 +45,6 @@ def rows(directory: Path) -> int:
 
 def test_a_run_on_real_hosts_killed_twenty_times_writes_the_metrics_of_an_uninterrupted_one(tmp_path):
     run(tmp_path / "whole")
-    done = run_with_kills(lambda: run(tmp_path / "killed"), lambda: rows(tmp_path / "killed"), kills=3, seed=2)
-    assert done == 3
+    done = run_with_kills(lambda: run(tmp_path / "killed"), lambda: rows(tmp_path / "killed"), kills=20, seed=2)
+    assert done == 20
     assert (tmp_path / "killed" / "metrics.csv").read_text() == (tmp_path / "whole" / "metrics.csv").read_text()
