@@ -27,7 +27,8 @@ def make_growth_env(config: GrowthConfig, n_envs: int, seed: int, processes: int
         return GrowthEnv(config, n_envs, seed)
     each = n_envs // processes
     makers = [partial(_in_worker, config, each, seed, first_env=worker * each) for worker in range(processes)]
-    return ParallelEnv(processes, makers, mp_start_method="spawn")
+    # With buffers the parent polls without pause and takes a core away from its workers.
+    return ParallelEnv(processes, makers, mp_start_method="spawn", use_buffers=False)
 
 
 def _in_worker(config: GrowthConfig, n_envs: int, seed: int, first_env: int) -> GrowthEnv:

@@ -7,7 +7,16 @@ from tensordict import NestedKey, TensorDict, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 from torchrl.collectors import Collector
-from torchrl.envs import Compose, EnvBase, InitTracker, RewardSum, TensorDictPrimer, Transform, TransformedEnv
+from torchrl.envs import (
+    Compose,
+    EnvBase,
+    InitTracker,
+    ParallelEnv,
+    RewardSum,
+    TensorDictPrimer,
+    Transform,
+    TransformedEnv,
+)
 from torchrl.envs.utils import set_exploration_type
 
 from tamiyo_trl import keys
@@ -86,10 +95,18 @@ def below(env: EnvBase) -> tuple[EnvBase | None, tuple[NestedKey, ...]]:
     others = sorted(type(transform).__name__ for transform in found if not isinstance(transform, TensorDictPrimer))
     if others != ["InitTracker", "RewardSum"] or not all(map(_is_plain, found)):
         return None, ()
+    if isinstance(_innermost(env), ParallelEnv):  # not proven equal across processes
+        return None, ()
     usual = set(env.done_keys) <= set(FLAGS) and list(env.reward_keys) == [keys.REWARD] and env.batch_locked
     if not usual or env.__dict__.get("_torchrl_native_autoreset", False):
         return None, ()
     return env, tuple(key for primer in primers for key in primer.primers.keys(True, True))
+
+
+def _innermost(env: EnvBase) -> EnvBase:
+    while isinstance(env, TransformedEnv):
+        env = env.base_env
+    return env
 
 
 def _is_plain(transform: Transform) -> bool:

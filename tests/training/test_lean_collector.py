@@ -10,6 +10,7 @@ from torchrl.envs import (
     Compose,
     EnvBase,
     InitTracker,
+    ParallelEnv,
     RewardSum,
     SerialEnv,
     StepCounter,
@@ -91,3 +92,13 @@ def test_any_other_arrangement_is_left_to_torchrl(layers):
     for layer in layers(memory.transforms()[0]):
         env = TransformedEnv(env, Compose(*layer), auto_unwrap=False)
     assert below(env)[0] is None
+
+
+def test_environments_in_other_processes_are_left_to_torchrl():
+    env = ParallelEnv(2, [recall, recall])
+    primer = make_actor_critic(recall(), hidden_size=8, encoder_size=8).memory.transforms()[0]
+    layers = TransformedEnv(
+        TransformedEnv(env, StepCounter()), Compose(InitTracker(), primer, RewardSum()), auto_unwrap=False
+    )
+    assert below(layers)[0] is None
+    layers.close(raise_if_closed=False)
