@@ -142,7 +142,10 @@ def test_bad_input_gets_one_clear_line_and_leaves_nothing(recipe, capsys, tmp_pa
 def test_bad_input_ends_the_process_with_one_line_and_no_traceback(tmp_path):
     result = call(tmp_path, "--name", "bad", "--env.task", "faces")
     assert result.returncode == 2
-    assert result.stderr == "error: task must be one of ['digits'], got 'faces'\n"
+    assert (
+        result.stderr
+        == "error: task must be one of ['cifar10', 'digits', 'fresh-templates', 'templates'], got 'faces'\n"
+    )
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(recipe, capsys, runs):
@@ -176,5 +179,5 @@ def test_help_explains_every_setting():
         check=False,
     )
     assert result.returncode == 0
-    for words in ("--memory", "Hosts trained in lockstep", "--ppo.slice-len", "Timers of a seed's life", "--resume"):
+    for words in ("--memory", "Hosts trained at once", "--ppo.slice-len", "Timers of a seed's life", "--resume"):
         assert words in result.stdout
