@@ -163,7 +163,8 @@ def episodes(args: Args, deficit: str, arm: str, first: int, count: int) -> dict
     """Return what this choice makes of hosts `first` to `first + count - 1`."""
     # Nobody looks at the validation images here, so a handful will do; they change nothing of the training.
     splits = dataclasses.replace(args.env.splits, val=min(16, args.env.splits.val))
-    config = dataclasses.replace(args.env, family=f"{args.env.family}:{deficit}", splits=splits)
+    base = args.env.family.partition(":")[0]
+    config = dataclasses.replace(args.env, family=f"{base}:{deficit}", splits=splits)
     env = GrowthEnv(config, n_envs=count, seed=args.seed, first_env=first)
     family = env.world.episodes.family
     played = evaluate(env, controller(args, config, arm), count)

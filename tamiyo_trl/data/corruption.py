@@ -9,7 +9,7 @@ from .images import Corruption
 
 
 def distort(images: Tensor, corruption: Corruption, own: tuple[float, float], rng: torch.Generator) -> Tensor:
-    """Return images [n, C, H, W], each times its random contrast, plus its random brightness per channel.
+    """Return images [n, C, H, W], each times its random contrast, plus its random brightness per channel, then changed.
 
     `own` holds the task's contrast and brightness, which hold where the corruption names none.
     """
@@ -17,7 +17,7 @@ def distort(images: Tensor, corruption: Corruption, own: tuple[float, float], rn
     brightness = own[1] if corruption.brightness is None else corruption.brightness
     count, channels = images.shape[:2]
     scaled = images * torch.exp(contrast * torch.randn(count, 1, 1, 1, generator=rng))
-    return scaled + brightness * torch.randn(count, channels, 1, 1, generator=rng)
+    return corruption.change(scaled + brightness * torch.randn(count, channels, 1, 1, generator=rng), rng)
 
 
 def noisy_labels(labels: Tensor, share: float, classes: int, rng: torch.Generator) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Corruption:
-    """What is wrong with an episode's data.
+    """What is wrong with an episode's data. For damage of another kind, override `change` in a frozen subclass.
 
     Attributes:
         contrast: Standard deviation of each image's log contrast; None keeps the task's own.
@@ -24,6 +24,10 @@ class Corruption:
     brightness: float | None = None
     label_noise: float = 0.0
     pool_size: int | None = None
+
+    def change(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """Return images [n, C, H, W] of one split as this damages them, a function of `images` and `rng` alone."""
+        return images
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """What can be wrong with a host or a seed, and how strongly: every strength of the hidden worlds in one place.
 
+`register_deficit` adds one of your own, by name.
+
 Deficits are as strong as the task and the image size want them, so that what helps under one deficit differs from what
 helps under another. They were set on final validation accuracies of tuning seeds; what they amount to on other seeds is
 measured by `recipes/map_effects.py` and lies in `docs/results/effects/`. At one image size a family's deficits have the
@@ -11,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..data import Corruption
+from ..errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -90,3 +93,33 @@ MIXED: dict[tuple[str, int], tuple[Deficit, ...]] = {
     ("cifar10", 16): _DIGITS_16,
     ("cifar10", 32): _DIGITS_16,
 }
+
+# Deficits beyond those of the mixed families, by name: whoever names one gets it.
+REGISTERED: dict[str, Deficit] = {HEALTHY.name: HEALTHY}
+
+
+def register_deficit(deficit: Deficit) -> None:
+    """Let hosts have this deficit: alone as `family="mixed:<name>"`, or among others as `"mixed:slow+<name>"`.
+
+    The family `mixed` itself stays as it is, so that what was measured of it still holds. Worker processes import your
+    script anew: register where it is imported, not under `if __name__ == "__main__"`.
+
+    Raises:
+        ConfigError: the name is another deficit's, or could not be asked for.
+    """
+    check_name("deficit", deficit.name)
+    taken = {own.name for family in MIXED.values() for own in family}
+    # By what they say: a notebook's cell that is run again makes a class anew, equal in all but identity.
+    if deficit.name in taken or repr(REGISTERED.get(deficit.name, deficit)) != repr(deficit):
+        raise ConfigError(f"the name of deficit {deficit.name!r} is taken; choose another")
+    REGISTERED[deficit.name] = deficit
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse a name that could not be written in a family's.
+
+    Raises:
+        ConfigError: it is empty, padded, or holds a separator.
+    """
+    if not name.isprintable() or name != name.strip() or not name or set(name) & set(":+"):
+        raise ConfigError(f"a {what} must have a name without ':', '+' and outer blanks, got {name!r}")

@@ -1,21 +1,20 @@
 """Families of hosts: which hidden deficit an episode has, and which hidden quality each of its seeds.
 
 Deficits are a function of the episode's seed alone, qualities of the seed and the germination's number. How strong they
-are stands in `deficits.py`.
+are stands in `deficits.py`. `register_family` and `register_deficit` add your own, by name.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from ..errors import ConfigError
 from ..seeding import generator
-from .deficits import HEALTHY, HIDDEN_QUALITY, MIXED, Deficit, QualityRange
-
-FAMILIES = ("single", "mixed")
+from .deficits import HEALTHY, HIDDEN_QUALITY, MIXED, REGISTERED, Deficit, QualityRange, check_name
 
 
 @dataclass(frozen=True)
@@ -49,17 +48,25 @@ class Family:
         )
         return SeedQuality(dead, lr_scale, init_scale)
 
-    def only(self, name: str) -> Family:
-        """Return the family of those hosts that have the deficit of this name; everything else stays as it is.
+    def only(self, names: str) -> Family:
+        """Return the family of hosts that have these deficits alone, joined by `+`; everything else stays as it is.
+
+        A name is one of the family's own deficits, or one that was registered.
 
         Raises:
-            ConfigError: the family has no such deficit.
+            ConfigError: there is no such deficit, or it is named twice.
         """
-        chosen = tuple(deficit for deficit in self.deficits if deficit.name == name)
-        if not chosen:
-            names = ", ".join(deficit.name for deficit in self.deficits)
-            raise ConfigError(f"the deficit of family {self.name!r} must be one of {names}; got {name!r}")
-        return Family(f"{self.name}:{name}", chosen, self.quality)
+        known = REGISTERED | {deficit.name: deficit for deficit in self.deficits}
+        wanted = names.split("+")
+        for name in wanted:
+            if name not in known:
+                own = [deficit.name for deficit in self.deficits]
+                every = ", ".join(dict.fromkeys([*own, *known]))
+                raise ConfigError(f"the deficit of family {self.name!r} must be one of {every}; got {name!r}")
+        if len(set(wanted)) < len(wanted):
+            twice = next(name for name in wanted if wanted.count(name) > 1)
+            raise ConfigError(f"family '{self.name}:{names}' names {twice} twice")
+        return Family(f"{self.name}:{names}", tuple(known[name] for name in wanted), self.quality)
 
 
 def _log_uniform(bounds: tuple[float, float], rng: torch.Generator) -> float:
@@ -67,23 +74,46 @@ def _log_uniform(bounds: tuple[float, float], rng: torch.Generator) -> float:
     return math.exp(low + (high - low) * float(torch.rand((), generator=rng)))
 
 
+def _single(task: str, image_size: int) -> Family:
+    return Family("single", (HEALTHY,), HIDDEN_QUALITY)
+
+
+def _mixed(task: str, image_size: int) -> Family:
+    if (task, image_size) not in MIXED:
+        known = ", ".join(f"{task} {size}" for task, size in MIXED)
+        raise ConfigError(f"family 'mixed' is set for {known}; got {task} {image_size}")
+    return Family("mixed", MIXED[task, image_size], HIDDEN_QUALITY)
+
+
+FAMILIES: dict[str, Callable[[str, int], Family]] = {"single": _single, "mixed": _mixed}
+
+
+def register_family(name: str, make: Callable[[str, int], Family]) -> None:
+    """Let hosts be drawn as `family=name`: `make` returns its deficits and qualities for a task and image size.
+
+    Worker processes import your script anew: register where it is imported, not under `if __name__ == "__main__"`.
+
+    Raises:
+        ConfigError: the name is another family's, or could not be asked for.
+    """
+    check_name("family", name)
+    known = FAMILIES.get(name, make)
+    if (known.__module__, known.__qualname__) != (make.__module__, make.__qualname__):
+        raise ConfigError(f"the name of family {name!r} is taken; choose another")
+    FAMILIES[name] = make
+
+
 def make_family(name: str, image_size: int, task: str = "digits") -> Family:
     """Return the named family, with deficits as strong as this task and image size want them.
 
-    `single` is one healthy host, `mixed` draws one of the deficits, and `mixed:contrast` is every host of `mixed` whose
-    deficit is `contrast`.
+    `single` is one healthy host, `mixed` draws one of the deficits, `mixed:contrast` is every host of `mixed` whose
+    deficit is `contrast`, and `mixed:contrast+slow` draws one of those two.
 
     Raises:
         ConfigError: the name is unknown, or nothing is known of this task at this image size.
     """
-    family, _, deficit = name.partition(":")
-    if family == "single":
-        whole = Family("single", (HEALTHY,), HIDDEN_QUALITY)
-    elif family == "mixed":
-        if (task, image_size) not in MIXED:
-            known = ", ".join(f"{task} {size}" for task, size in MIXED)
-            raise ConfigError(f"family 'mixed' is set for {known}; got {task} {image_size}")
-        whole = Family("mixed", MIXED[task, image_size], HIDDEN_QUALITY)
-    else:
+    family, colon, names = name.partition(":")
+    if family not in FAMILIES:
         raise ConfigError(f"family must be one of {sorted(FAMILIES)} or e.g. 'mixed:contrast', got {name!r}")
-    return whole.only(deficit) if ":" in name else whole
+    whole = FAMILIES[family](task, image_size)
+    return whole.only(names) if colon else whole
