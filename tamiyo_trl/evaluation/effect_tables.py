@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .effects import NEVER, Effects, ratio
+from .effects import NEVER, Effects, paired, ratio
 
 
 def effects_table(effects: Effects) -> str:
@@ -65,11 +65,59 @@ def quality_table(effects: Effects, dead_share: Sequence[float], lr_scale: Seque
         "1 to 2.5 times the host's": (rate >= 1) & (rate < 2.5),
         "2.5 times and more": rate >= 2.5,
     }
-    lines = ["| hidden quality | hosts | mean net gain | seeds that cost more than 2 points |", "|---|---|---|---|"]
+    lines = ["| hidden quality | hosts | mean net gain | seeds that cost / more than 2 points |", "|---|---|---|---|"]
     for name, chosen in groups.items():
         values = gains[:, chosen]
         values = values[np.isfinite(values)]
         if values.size:
-            harmed = f"{100 * (values < -0.02).mean():.0f}%"
-            lines.append(f"| {name} | {int(chosen.sum())} | {100 * values.mean():+.1f} | {harmed} |")
+            lines.append(f"| {name} | {int(chosen.sum())} | {100 * values.mean():+.1f} | {_costly(values)} |")
     return "\n".join(lines)
+
+
+def cull_table(effects: Effects) -> str:
+    """Return how many kept seeds of each blueprint cost their host, over all sites: those were right to be culled."""
+    gains = effects.net[:, 1:] - effects.net[:, :1]
+    kinds = [name.partition("@")[0] for name in effects.arms[1:]]
+    groups = {kind: np.array([other == kind for other in kinds]) for kind in dict.fromkeys(kinds)}
+    groups["all"] = np.ones(len(kinds), dtype=bool)
+    lines = [
+        "| blueprint | " + " | ".join(effects.deficits) + " | all |",
+        "|---|" + "---|" * (len(effects.deficits) + 1),
+    ]
+    for kind, chosen in groups.items():
+        parts = [*(gains[d, chosen] for d in range(len(effects.deficits))), gains[:, chosen]]
+        lines.append(f"| {kind} | " + " | ".join(_costly(part[np.isfinite(part)]) for part in parts) + " |")
+    return "\n".join(lines)
+
+
+def _costly(gains: np.ndarray) -> str:
+    """Say which share of these net gains is a loss, and which share a loss of more than 2 points."""
+    return f"{100 * (gains < 0).mean():.0f}% / {100 * (gains < -0.02).mean():.0f}%" if gains.size else ""
+
+
+OVERVIEW = (
+    "| map | hosts | never-grow | oracle | over the best constant | left out | over never-grow | left out "
+    "| surest harm but `lossy` | best choice of each deficit |\n|" + "---|" * 10
+)
+
+
+def overview_row(effects: Effects, link: str) -> str:
+    """Return a map's row below `OVERVIEW`; `link` is its name and page in Markdown."""
+    oracle, never = effects.oracle_values(), effects.net[:, 0].mean(0)
+    fair, fair_constant = effects.left_out()
+    over = paired(oracle, effects.net[:, effects.constant].mean(0)).text(sign=True)
+    harm, cost = effects.surest_harm()
+    best = ", ".join(f"{d}: {effects.arms[arm]}" for d, arm in zip(effects.deficits, effects.best, strict=True))
+    cells = (
+        link,
+        f"{effects.hosts}",
+        f"{100 * never.mean():.1f}",
+        f"{100 * oracle.mean():.1f}",
+        f"{over} ({effects.arms[effects.constant]})",
+        paired(fair, fair_constant).text(sign=True),
+        paired(oracle, never).text(sign=True),
+        paired(fair, never).text(sign=True),
+        f"{harm}: {cost.text(sign=True)}",
+        best,
+    )
+    return "| " + " | ".join(cells) + " |"

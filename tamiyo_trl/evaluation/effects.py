@@ -85,12 +85,16 @@ class Effects:
 
     def left_out_gain(self, deficit: int) -> Estimate:
         """Return the net gain over never-grow of the best growing arm, each host scored by the choice of the others."""
+        return paired(self.left_out_gains(deficit), np.zeros(self.hosts))
+
+    def left_out_gains(self, deficit: int) -> np.ndarray:
+        """Return `left_out_gain` of each host [N]."""
         values = np.zeros(self.hosts)
         for host in range(self.hosts):
             others = np.delete(self.net[deficit, 1:], host, axis=1)
             means = np.where(np.isnan(others).any(-1), -np.inf, others.mean(-1))
             values[host] = self.net[deficit, 1 + means.argmax(), host]
-        return paired(values, self.net[deficit, 0])
+        return values - self.net[deficit, 0]
 
     def best_left_alone(self) -> list[str]:
         """Return the deficits under which no growing arm is shown to beat never-grow (choice by the other hosts)."""
@@ -105,15 +109,25 @@ class Effects:
                 found.append(self.arms[arm])
         return found
 
-    def share_harmed(self, by: float, arms: list[int]) -> float:
-        """Return the share of (deficit, arm, host) whose kept seed costs more than `by` of net accuracy."""
-        losses = [
-            self.net[d, 0] - self.net[d, arm] > by
+    def surest_harm(self) -> tuple[str, Estimate]:
+        """Return the (choice, deficit) that costs most surely, of the choices that do not always harm; and its net gain.
+
+        Surest is what costs most in paired standard errors. The name is that of the choice made by all hosts, the gain
+        that of the choices made without the scored host.
+        """
+        harmful = self.harmful()
+        pairs = [
+            (d, arm)
             for d in range(len(self.deficits))
-            for arm in arms
-            if np.isfinite(self.means[d, arm])
+            for arm in range(1, len(self.arms))
+            if self.arms[arm] not in harmful and np.isfinite(self.means[d, arm])
         ]
-        return float(np.mean(losses)) if losses else 0.0
+        if not pairs:
+            return "none", paired(np.zeros(self.hosts), np.zeros(self.hosts))
+        gains = np.array([self.net[d, arm] - self.net[d, 0] for d, arm in pairs])
+        d, arm = pairs[int(_ratio(gains).argmin())]
+        values = [gains[_ratio(np.delete(gains, host, axis=1)).argmin(), host] for host in range(self.hosts)]
+        return f"{self.arms[arm]} under {self.deficits[d]}", paired(np.array(values), np.zeros(self.hosts))
 
 
 @dataclass(frozen=True)
@@ -136,12 +150,10 @@ def acceptance(effects: Effects, constant_margin: float = 0.04, never_margin: fl
     fair, fair_constant = effects.left_out()
     fair_over_constant, fair_over_never = paired(fair, fair_constant), paired(fair, never)
     alone, harmful = effects.best_left_alone(), effects.harmful()
-    choices = {effects.arms[arm] for arm, name in zip(effects.best, effects.deficits, strict=True) if name not in alone}
-    arms = [number for number, name in enumerate(effects.arms) if number and name not in harmful]
-    harmed = effects.share_harmed(0.02, arms)
-    separate = [
-        name for d, name in enumerate(effects.deficits) if effects.best[d] and ratio(effects, d, effects.best[d]) > 2
-    ]
+    paying = [d for d, name in enumerate(effects.deficits) if name not in alone]
+    choices = {effects.arms[effects.best[d]] for d in paying}
+    ratios = {effects.deficits[d]: float(_ratio(effects.left_out_gains(d))) for d in paying}
+    harm, cost = effects.surest_harm()
     return Acceptance(
         (
             (
@@ -156,14 +168,14 @@ def acceptance(effects: Effects, constant_margin: float = 0.04, never_margin: fl
             ("a choice that always harms", ", ".join(harmful) or "none", bool(harmful)),
             ("a deficit under which no growing choice is shown to pay", ", ".join(alone) or "none", bool(alone)),
             (
-                "kept seeds of the other choices that cost more than 2 points",
-                f"{100 * harmed:.0f}%",
-                harmed > 0.02,
+                "the surest harm of another choice that is kept, each host left out of the choice (interval below 0)",
+                f"{harm}: {cost.text(sign=True)}",
+                cost.high < 0,
             ),
             (
-                "deficits whose best effect exceeds twice its paired standard error",
-                ", ".join(separate) or "none",
-                len(separate) >= 3,
+                "effects where growing pays exceed twice their paired standard error, each host left out of the choice",
+                ", ".join(f"{name} {value:.1f}" for name, value in ratios.items()) or "none",
+                bool(ratios) and min(ratios.values()) > 2,
             ),
         )
     )
@@ -180,6 +192,10 @@ def _margin(what: str, value: Estimate, margin: float) -> tuple[str, str, bool]:
 
 def ratio(effects: Effects, deficit: int, arm: int) -> float:
     """Return the effect over its paired standard error."""
-    difference = effects.net[deficit, arm] - effects.net[deficit, 0]
-    error = difference.std(ddof=1) / np.sqrt(len(difference))
-    return float(difference.mean() / max(error, 1e-12))
+    return float(_ratio(effects.net[deficit, arm] - effects.net[deficit, 0]))
+
+
+def _ratio(differences: np.ndarray) -> np.ndarray:
+    """Return the mean of differences [..., N] over its standard error, [...]."""
+    error = differences.std(-1, ddof=1) / np.sqrt(differences.shape[-1])
+    return differences.mean(-1) / np.maximum(error, 1e-12)
