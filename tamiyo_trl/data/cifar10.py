@@ -8,6 +8,7 @@ times only, and its pool is a small random share of the split, so that other cro
 from __future__ import annotations
 
 import pickle
+import shlex
 import tarfile
 from functools import lru_cache
 from pathlib import Path
@@ -128,39 +129,41 @@ def _load(root: Path, train: bool, image_size: int) -> Split:
 
 
 def find(source: DataSource) -> Path:
-    """Return the folder that holds a whole CIFAR-10; unpack or download it first where that is asked and possible.
+    """Return the folder that holds a whole CIFAR-10; unpack its archive, or download it where that is asked for.
 
     Raises:
-        DataError: it is not there, or it is damaged.
+        DataError: it is not there, it is damaged, or it could not be fetched.
     """
     root = Path(source.root).expanduser().absolute()
-    folder, archive = root / CIFAR10.base_folder, root / CIFAR10.filename
-    if not folder.is_dir() and archive.is_file():
-        _unpack(archive)
-    if not folder.is_dir() and source.download:
+    fault = _fault(root)
+    if fault and source.download:
         _download(root)
-    if not folder.is_dir():
-        raise DataError(f"CIFAR-10 is not at {folder}; {_advice(root)}")
-    files = [*CIFAR10.train_list, *CIFAR10.test_list, [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]]
-    for name, md5 in files:
-        if not (folder / name).is_file():
-            raise DataError(f"CIFAR-10 at {folder} has no {name}; {_advice(root)}")
-        found = calculate_md5(folder / name)
-        if found != md5:
-            raise DataError(f"CIFAR-10 at {folder} is damaged: {name} has md5 {found}, not {md5}; {_advice(root)}")
+        fault = _fault(root)
+    if fault:
+        raise DataError(f"{fault}; {_advice(root)}")
     return root
 
 
-def _unpack(archive: Path) -> None:
-    found = calculate_md5(archive)
-    if found != CIFAR10.tgz_md5:
-        raise DataError(
-            f"{archive} is damaged or truncated: its md5 is {found}, not {CIFAR10.tgz_md5}; {_advice(archive.parent)}"
-        )
-    try:
-        extract_archive(archive, archive.parent)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(f"{archive} cannot be unpacked ({error}); {_advice(archive.parent)}") from error
+def _fault(root: Path) -> str:
+    """Say what is wrong with the CIFAR-10 under `root`, "" for nothing; an archive that is whole is unpacked."""
+    folder, archive = root / CIFAR10.base_folder, root / CIFAR10.filename
+    if not folder.is_dir() and archive.is_file():
+        found = calculate_md5(archive)
+        if found != CIFAR10.tgz_md5:
+            return f"{archive} is damaged or truncated: its md5 is {found}, not {CIFAR10.tgz_md5}"
+        try:
+            extract_archive(archive, root)
+        except (tarfile.TarError, EOFError, OSError) as error:
+            return f"{archive} cannot be unpacked ({error})"
+    if not folder.is_dir():
+        return f"CIFAR-10 is not at {folder}, nor its archive at {archive}"
+    for name, md5 in [*CIFAR10.train_list, *CIFAR10.test_list, [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]]:
+        if not (folder / name).is_file():
+            return f"CIFAR-10 at {folder} has no {name}"
+        found = calculate_md5(folder / name)
+        if found != md5:
+            return f"CIFAR-10 at {folder} is damaged: {name} has md5 {found}, not {md5}"
+    return ""
 
 
 def _download(root: Path) -> None:
@@ -173,5 +176,5 @@ def _download(root: Path) -> None:
 
 def _advice(root: Path) -> str:
     """Return the command that fetches the data set anew, as the end of an error message."""
-    command = f"mkdir -p {root} && rm -rf {root / CIFAR10.base_folder} && curl -L {CIFAR10.url} | tar -xz -C {root}"
-    return f"to fetch it: {command}"
+    place, old = shlex.quote(str(root)), shlex.quote(str(root / CIFAR10.base_folder))
+    return f"to fetch it: mkdir -p {place} && rm -rf {old} && curl -fL {CIFAR10.url} | tar -xz -C {place}"

@@ -42,6 +42,11 @@ class Scene:
         return (values.float() * self.live).sum(-1)
 
 
+# Where a feature comes from: the clock; the epoch's training; the validation pass after it, counterfactual included; the
+# seeds' lives; the controller's own action; what was written down in earlier steps.
+SOURCES = ("clock", "training", "validation", "seeds", "action", "memory")
+
+
 @dataclass(frozen=True)
 class Feature:
     """One row of an observation table.
@@ -50,6 +55,7 @@ class Feature:
         name: Column name; features of several columns get a suffix each.
         formula: How it is computed, in words a reader can check.
         unit: Unit of the value shown.
+        source: What it is read from, one of `SOURCES`.
         low, high: Range; values are clipped to it.
         compute: Scene -> float32 [E] or [E, columns].
         columns: Suffixes of a feature with several columns, given (sites, blueprints).
@@ -58,6 +64,7 @@ class Feature:
     name: str
     formula: str
     unit: str
+    source: str
     low: float
     high: float
     compute: Callable[[Scene], Tensor]
@@ -103,38 +110,50 @@ def _live_kind(scene: Scene) -> Tensor:
 
 
 MINIMAL: tuple[Feature, ...] = (
-    Feature("time", "steps taken / episode steps", "1", 0, 1, lambda s: s.now.step / s.episode_steps),
-    Feature("train loss", "symlog(mean over the epoch)", "log nats", 0, 5, lambda s: symlog(s.now.train_loss)),
-    Feature("val loss", "symlog(validation loss)", "log nats", 0, 5, lambda s: symlog(s.now.val_loss)),
-    Feature("train accuracy", "mean over the epoch", "fraction", 0, 1, lambda s: s.now.train_accuracy),
-    Feature("val accuracy", "on the validation split", "fraction", 0, 1, lambda s: s.now.val_accuracy),
-    Feature("train loss change", "since the last step", "nats", -2, 2, _change("train_loss")),
-    Feature("val loss change", "since the last step", "nats", -2, 2, _change("val_loss")),
-    Feature("train accuracy change", "since the last step", "fraction", -1, 1, _change("train_accuracy")),
-    Feature("val accuracy change", "since the last step", "fraction", -1, 1, _change("val_accuracy")),
+    Feature("time", "steps taken / episode steps", "1", "clock", 0, 1, lambda s: s.now.step / s.episode_steps),
+    Feature(
+        "train loss", "symlog(mean over the epoch)", "log nats", "training", 0, 5, lambda s: symlog(s.now.train_loss)
+    ),
+    Feature("val loss", "symlog(validation loss)", "log nats", "validation", 0, 5, lambda s: symlog(s.now.val_loss)),
+    Feature("train accuracy", "mean over the epoch", "fraction", "training", 0, 1, lambda s: s.now.train_accuracy),
+    Feature("val accuracy", "on the validation split", "fraction", "validation", 0, 1, lambda s: s.now.val_accuracy),
+    Feature("train loss change", "since the last step", "nats", "training", -2, 2, _change("train_loss")),
+    Feature("val loss change", "since the last step", "nats", "validation", -2, 2, _change("val_loss")),
+    Feature("train accuracy change", "since the last step", "fraction", "training", -1, 1, _change("train_accuracy")),
+    Feature("val accuracy change", "since the last step", "fraction", "validation", -1, 1, _change("val_accuracy")),
     Feature(
         "seed stage",
         "one-hot of the live seed's stage",
         "0/1",
+        "seeds",
         0,
         1,
         lambda s: F.one_hot(s.of_live(s.now.stage).long(), 4).float(),
         _stages,
     ),
     Feature(
-        "seed age", "the live seed's age / episode steps", "1", 0, 1, lambda s: s.of_live(s.now.age) / s.episode_steps
+        "seed age",
+        "the live seed's age / episode steps",
+        "1",
+        "seeds",
+        0,
+        1,
+        lambda s: s.of_live(s.now.age) / s.episode_steps,
     ),
-    Feature("seed alpha", "the live seed's alpha in the coming epoch", "1", 0, 1, lambda s: s.of_live(s.now.alpha)),
+    Feature(
+        "seed alpha", "the live seed's alpha in the coming epoch", "1", "seeds", 0, 1, lambda s: s.of_live(s.now.alpha)
+    ),
 )
 
 SNAPSHOT: tuple[Feature, ...] = (
     *MINIMAL,
-    Feature("live site", "where the live seed stands", "0/1", 0, 1, lambda s: s.live, _sites),
-    Feature("live blueprint", "one-hot of the live seed's blueprint", "0/1", 0, 1, _live_kind, _kinds),
+    Feature("live site", "where the live seed stands", "0/1", "seeds", 0, 1, lambda s: s.live, _sites),
+    Feature("live blueprint", "one-hot of the live seed's blueprint", "0/1", "seeds", 0, 1, _live_kind, _kinds),
     Feature(
         "fossil at",
         "a fossil stands at the site",
         "0/1",
+        "seeds",
         0,
         1,
         lambda s: (s.now.stage == int(Stage.FOSSILIZED)).float(),
@@ -144,6 +163,7 @@ SNAPSHOT: tuple[Feature, ...] = (
         "embargo at",
         "the site is closed after a cull",
         "0/1",
+        "seeds",
         0,
         1,
         lambda s: (s.now.stage == int(Stage.CULLED)).float(),
@@ -153,25 +173,50 @@ SNAPSHOT: tuple[Feature, ...] = (
         "contribution",
         "val accuracy with the live seed minus without it (in the incubator: at alpha 1 minus without)",
         "fraction",
+        "validation",
         -1,
         1,
         lambda s: s.now.contribution,
     ),
-    Feature("has contribution", "whether it was measured", "0/1", 0, 1, lambda s: s.now.has_contribution.float()),
-    Feature("host gradient", "symlog(mean gradient norm)", "log", 0, 5, lambda s: symlog(s.now.host_grad_norm)),
     Feature(
-        "seed gradient", "symlog(live seed's mean gradient norm)", "log", 0, 5, lambda s: symlog(s.now.seed_grad_norm)
+        "has contribution",
+        "whether it was measured",
+        "0/1",
+        "validation",
+        0,
+        1,
+        lambda s: s.now.has_contribution.float(),
+    ),
+    Feature(
+        "host gradient", "symlog(mean gradient norm)", "log", "training", 0, 5, lambda s: symlog(s.now.host_grad_norm)
+    ),
+    Feature(
+        "seed gradient",
+        "symlog(live seed's mean gradient norm)",
+        "log",
+        "training",
+        0,
+        5,
+        lambda s: symlog(s.now.seed_grad_norm),
     ),
     Feature(
         "growth",
         "log(1 + added parameters / host parameters)",
         "log",
+        "seeds",
         0,
         5,
         lambda s: (s.now.added_parameters / s.host_parameters).log1p(),
     ),
     Feature(
-        "last op", "one-hot of the last action's op", "0/1", 0, 1, lambda s: F.one_hot(s.now.op, len(Op)).float(), _ops
+        "last op",
+        "one-hot of the last action's op",
+        "0/1",
+        "action",
+        0,
+        1,
+        lambda s: F.one_hot(s.now.op, len(Op)).float(),
+        _ops,
     ),
 )
 
@@ -181,6 +226,7 @@ SUMMARY: tuple[Feature, ...] = (
         "val loss window",
         "symlog of the last five, oldest first; 0 where missing",
         "log nats",
+        "memory",
         0,
         5,
         lambda s: symlog(s.history.val_losses) * s.history.window_valid,
@@ -190,6 +236,7 @@ SUMMARY: tuple[Feature, ...] = (
         "val accuracy window",
         "the last five, oldest first; 0 where missing",
         "fraction",
+        "memory",
         0,
         1,
         lambda s: s.history.val_accuracies * s.history.window_valid,
@@ -199,17 +246,35 @@ SUMMARY: tuple[Feature, ...] = (
         "window valid",
         "whether that entry was measured",
         "0/1",
+        "memory",
         0,
         1,
         lambda s: s.history.window_valid.float(),
         _window,
     ),
-    Feature("best accuracy", "best validation accuracy so far", "fraction", 0, 1, lambda s: s.history.best_accuracy),
-    Feature("plateau", "steps in a row with less than 0.005 gain / 5", "1", 0, 5, lambda s: s.history.plateau / WINDOW),
+    Feature(
+        "best accuracy",
+        "best validation accuracy so far",
+        "fraction",
+        "memory",
+        0,
+        1,
+        lambda s: s.history.best_accuracy,
+    ),
+    Feature(
+        "plateau",
+        "steps in a row with less than 0.005 gain / 5",
+        "1",
+        "memory",
+        0,
+        5,
+        lambda s: s.history.plateau / WINDOW,
+    ),
     Feature(
         "germination accuracy",
         "val accuracy when the live seed was planted; 0 without one (see seed stage)",
         "fraction",
+        "memory",
         0,
         1,
         lambda s: s.history.germination_accuracy * s.live.sum(-1),
@@ -218,6 +283,7 @@ SUMMARY: tuple[Feature, ...] = (
         "tried at",
         "germinations of this blueprint at this site in this episode / 3",
         "1",
+        "memory",
         0,
         3,
         lambda s: s.history.tried.flatten(1) / 3,
@@ -227,6 +293,7 @@ SUMMARY: tuple[Feature, ...] = (
         "outcome at",
         "val accuracy change over the life of the last decided seed of this kind there; 0 if none (see tried at)",
         "fraction",
+        "memory",
         -1,
         1,
         lambda s: s.history.outcome.flatten(1),

@@ -9,7 +9,7 @@ from .actions import action_name, joint_actions
 from .observations import OBSERVATIONS, Feature
 from .readings import Readings
 
-HEADER = ("name", "formula", "unit", "range", "columns")
+HEADER = ("name", "formula", "unit", "range", "source", "columns")
 
 
 def legal_actions(mask: Tensor) -> list[tuple[int, int, int]]:
@@ -62,11 +62,11 @@ def _actions_text(mask: Tensor, kinds: tuple[str, ...]) -> str:
 
 
 def observation_table(name: str) -> str:
-    """Return the named observation set as a Markdown table: what each feature is, its unit and its range."""
+    """Return the named observation set as a Markdown table: what each feature is, its unit, range and source."""
     rows = ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
     for item in OBSERVATIONS[name]:
         bounds = f"{item.low:g} .. {item.high:g}"
-        rows.append(f"| {item.name} | {item.formula} | {item.unit} | {bounds} | {_columns(item)} |")
+        rows.append(f"| {item.name} | {item.formula} | {item.unit} | {bounds} | {item.source} | {_columns(item)} |")
     return "\n".join(rows)
 
 

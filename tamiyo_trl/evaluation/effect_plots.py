@@ -36,7 +36,9 @@ def effects_map(effects: Effects, title: str, path: Path) -> None:
             axis.text(column, row, text, ha="center", va="center", fontsize=8, **style)
     for row, arm in enumerate(effects.best):
         column = arm - 1 if arm else -0.5  # never-grow stands left of the map
-        axis.add_patch(Rectangle((column - 0.5, row - 0.5), 1 if arm else 0.12, 1, fill=False, lw=2, clip_on=False, zorder=3))
+        axis.add_patch(
+            Rectangle((column - 0.5, row - 0.5), 1 if arm else 0.12, 1, fill=False, lw=2, clip_on=False, zorder=3)
+        )
     kinds = [name.partition("@")[0] for name in names]
     for place in range(1, len(kinds)):
         if kinds[place] != kinds[place - 1]:

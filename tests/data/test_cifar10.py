@@ -6,7 +6,9 @@ import http.server
 import importlib
 import pickle
 import re
+import subprocess
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -44,6 +46,18 @@ def test_splits_are_disjoint_and_sized_as_usual(made, tmp_path):
     assert not found[0] & found[1]
     for images, labels in (train, val, test):
         assert torch.equal(labels, (images[:, 0, 0, 0].long() * 256 + images[:, 0, 0, 1]) % 10)
+
+
+def test_the_whole_data_set_splits_into_45000_5000_and_10000(monkeypatch, tmp_path):
+    def blank(root, train, image_size):
+        count = 50_000 if train else 10_000
+        return torch.zeros(count, 3, 1, 1, dtype=torch.uint8), torch.arange(count)
+
+    monkeypatch.setattr(module, "_load", blank)
+    splits = module.load_splits.__wrapped__(tmp_path, 32)
+    assert [len(labels) for _, labels in splits] == [45_000, 5_000, 10_000]
+    (_, train), (_, val), _ = splits
+    assert torch.equal(torch.cat([train, val]).sort().values, torch.arange(50_000))
 
 
 def test_pixels_and_labels_are_those_of_the_file(made, tmp_path):
@@ -162,7 +176,8 @@ def test_a_missing_data_set_says_where_it_looked_and_how_to_fetch_it(tmp_path):
         make_task("cifar10", 32, DataSource(str(tmp_path)))
     message = str(caught.value)
     assert f"not at {tmp_path}/cifar-10-batches-py" in message
-    assert f"curl -L {module.CIFAR10.url} | tar -xz -C {tmp_path}" in message
+    assert f"nor its archive at {tmp_path}/cifar-10-python.tar.gz" in message
+    assert f"curl -fL {module.CIFAR10.url} | tar -xz -C {tmp_path}" in message
     assert "\n" not in message
 
 
@@ -172,15 +187,45 @@ def test_a_failed_download_says_how_to_fetch_it_by_hand(tmp_path, monkeypatch):
         make_task("cifar10", 32, DataSource(str(tmp_path), download=True))
 
 
-def test_a_download_that_works_is_used(made, tmp_path, monkeypatch):
-    (tmp_path / "cifar-10-python.tar.gz").write_bytes(archive(made))
-    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+@pytest.fixture
+def served(made, tmp_path_factory, monkeypatch) -> Iterator[None]:
+    """The archive is where torchvision fetches it from."""
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "cifar-10-python.tar.gz").write_bytes(archive(made))
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setattr(module.CIFAR10, "url", f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz")
-        task = make_task("cifar10", 32, DataSource(str(tmp_path / "data"), download=True))
+        yield
         server.shutdown()
+
+
+def test_a_download_that_works_is_used(served, tmp_path):
+    task = make_task("cifar10", 32, DataSource(str(tmp_path / "data"), download=True))
     assert len(task.draw(0, SIZES, Corruption()).val_labels) == SIZES.val
+
+
+def test_a_download_mends_a_truncated_archive(served, made, tmp_path):
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(archive(made)[:-2000])  # an interrupted download leaves one
+    task = make_task("cifar10", 32, DataSource(str(tmp_path), download=True))
+    assert len(task.draw(0, SIZES, Corruption()).val_labels) == SIZES.val
+
+
+def test_a_download_mends_a_damaged_file(served, made, tmp_path):
+    (unpack(made, tmp_path) / "test_batch").write_bytes(made["test_batch"][:100])
+    task = make_task("cifar10", 32, DataSource(str(tmp_path), download=True))
+    assert len(task.draw(0, SIZES, Corruption()).test_labels) == SIZES.test
+
+
+def test_the_command_that_fetches_it_works_as_it_stands(served, made, tmp_path):
+    root = tmp_path / "my data"
+    root.mkdir()
+    (unpack(made, root) / "data_batch_2").unlink()
+    with pytest.raises(DataError) as caught:
+        make_task("cifar10", 32, DataSource(str(root)))
+    command = str(caught.value).partition("; to fetch it: ")[2]
+    subprocess.run(["bash", "-c", command], check=True, capture_output=True, timeout=60)
+    assert len(make_task("cifar10", 32, DataSource(str(root))).draw(0, SIZES, Corruption()).test_labels) == SIZES.test
 
 
 def test_sizes_that_cannot_be_served_are_refused(made, tmp_path):

@@ -6,9 +6,10 @@ import dataclasses
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tamiyo_trl.envs import GrowthEnv
 from tamiyo_trl.envs.observations import (
     MINIMAL,
     OBSERVATIONS,
@@ -70,6 +71,32 @@ def test_memoryless_sets_read_nothing_of_the_history(name):
     assert torch.equal(
         observe(feature_set(name), plain), observe(feature_set(name), dataclasses.replace(plain, history=history))
     )
+
+
+@settings(max_examples=5)
+@given(seed=st.integers(0, 1000), steps=st.integers(1, 10), noise=st.integers(0, 1000))
+def test_only_the_summary_depends_on_anything_before_the_previous_step(tiny, seed, steps, noise):
+    """Two worlds alike but for what they remember: what they see after the next step differs in `summary` alone."""
+    env, other = (GrowthEnv(tiny, n_envs=2, seed=seed) for _ in range(2))
+    env.rollout(steps, break_when_any_done=False)
+    other.load_state_dict(env.state_dict())
+    rng = torch.Generator().manual_seed(noise)
+    for item in dataclasses.fields(History):
+        value = getattr(other.world.history, item.name)
+        value[:] = torch.randint(0, 2, value.shape, generator=rng).to(value.dtype)
+    action = env.rand_action()
+    for world in (env, other):
+        world.step(action.clone())
+    seen = {
+        name: [observe(features, scene_of(world)) for world in (env, other)] for name, features in OBSERVATIONS.items()
+    }
+    for name in ("minimal", "snapshot"):
+        assert torch.equal(*seen[name])
+    assert not torch.equal(*seen["summary"])
+
+
+def scene_of(env: GrowthEnv) -> Scene:
+    return env._scene(env._before)
 
 
 def test_hand_worked_columns():

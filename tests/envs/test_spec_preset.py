@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from torchrl.envs import TransformedEnv
 
 from tamiyo_trl.data import SplitSizes
 from tamiyo_trl.envs import GrowthConfig, GrowthEnv
@@ -13,6 +14,7 @@ from tamiyo_trl.envs.world import host_config
 from tamiyo_trl.hosts import HostConfig
 from tamiyo_trl.hosts.cohort import EpochStats
 from tamiyo_trl.seeds.blueprints import BLUEPRINTS
+from tamiyo_trl.transforms import FlatAction
 
 # Parameters by blueprint at 8, 16, 32, 64 and 128 channels.
 PARAMETERS = {
@@ -63,3 +65,20 @@ def test_hosts_have_the_references_parameters():
     assert HostConfig.baseline().parameters == 6_418
     default = host_config(GrowthConfig(), GrowthEnv(GrowthConfig(), n_envs=1).world.episodes.task)
     assert default.parameters == HostConfig.baseline().parameters  # the size of images does not count
+
+
+def test_flat_actions_are_the_specs_eight_and_masked():
+    small = dataclasses.replace(GrowthConfig.spec(), splits=SplitSizes(train=128, val=8, test=8))
+    env = GrowthEnv(small, n_envs=2)
+    world = env.world
+    flat = TransformedEnv(env, FlatAction(env.joint_actions))
+    tensordict = flat.reset()
+    assert flat.action_spec.space.n == 8
+    assert tensordict["action_mask"].tolist() == [[True] + [False] * 7] * 2  # germination opens at step 5
+    world.readings.step[:] = 6
+    world.history.stabilised[:], world.history.plateau[:] = True, 3
+    assert world.mask.sum().item() == 2 * 6  # WAIT and five germinations
+    # Flat action 4 germinates the fourth blueprint, conv_light, at the site behind block 2.
+    world.step(env.joint_actions[torch.tensor([4, 0])])
+    assert world.readings.blueprint.tolist() == [[3], [-1]]
+    assert world.readings.added_parameters.tolist() == [36_992, 0]

@@ -12,7 +12,7 @@ from tensordict import TensorDict
 from tamiyo_trl.data import TASKS
 from tamiyo_trl.envs import GrowthConfig, GrowthEnv
 from tamiyo_trl.envs.actions import Op
-from tamiyo_trl.envs.observations import OBSERVATIONS, feature_names, feature_set
+from tamiyo_trl.envs.observations import OBSERVATIONS, SOURCES, feature_names, feature_set
 from tamiyo_trl.envs.rewards import REWARDS
 from tamiyo_trl.envs.table import legal_actions, observation_table
 from tamiyo_trl.hosts.deficits import MIXED
@@ -87,15 +87,22 @@ def test_an_observation_table_counts_as_many_columns_as_the_observation_has(name
     assert total == len(feature_names(feature_set(name), 3, config.blueprints))
 
 
-@pytest.mark.parametrize("name", OBSERVATIONS)
-def test_the_document_holds_the_observation_tables_of_the_code(name):
-    new = [item.name for item in OBSERVATIONS[name]]
-    rows = observation_table(name).splitlines()
-    text = DOCUMENT.read_text()
-    assert all(row in text for row in rows), (
-        f"docs/worlds.md lacks rows of {name}: {set(rows) - set(text.splitlines())}"
-    )
-    assert len(rows) == len(new) + 2
+def test_the_document_holds_the_observation_tables_of_the_code_and_nothing_else():
+    text = DOCUMENT.read_text().partition("## Observations")[2].partition("\n## ")[0]
+    shown = [line for line in text.splitlines() if line.startswith("|")]
+    expected, known = [], 0
+    for name in ("minimal", "snapshot", "summary"):  # each table shows what it adds to the one before
+        head, rule, *rows = observation_table(name).splitlines()
+        expected += [head, rule, *rows[known:]]
+        known = len(rows)
+    assert shown == expected
+
+
+def test_every_feature_tells_its_source():
+    for features in OBSERVATIONS.values():
+        for item in features:
+            assert f"| {item.source} |" in observation_table("summary")
+            assert item.source in SOURCES
 
 
 def test_the_document_names_every_task_deficit_blueprint_op_and_reward_part():
