@@ -238,8 +238,8 @@ def report(args: Args, argv: list[str]) -> None:
     """Write the heat map and the page, and show the page."""
     effects = collect(args)
     title = (
-        f"{args.env.task} {args.env.image_size}x{args.env.image_size}, {args.env.family} hosts: net gain of one kept seed "
-        f"over never growing, mean of {effects.hosts} hosts each"
+        f"{args.env.task} {args.env.image_size}x{args.env.image_size}, {args.env.family} hosts: net gain of one "
+        f"kept seed over never growing, mean of {effects.hosts} hosts each"
     )
     effects_map(effects, title, args.folder / "effects.png")
     page = describe(args, argv, effects, acceptance(effects))
@@ -270,13 +270,13 @@ def describe(args: Args, argv: list[str], effects: Effects, checks: Acceptance) 
         f"Best constant choice: {effects.arms[effects.constant]}.",
         "## Is there something to decide?",
         "| claim | measured | holds |\n|---|---|---|\n" + "\n".join(claims),
-        "Every choice is made by means over hosts. Made by the hosts that score it, it flatters the best; each host left "
-        "out of the choice that it scores, it is made from fewer hosts and does them less than justice.",
+        "Every choice is made by means over hosts. Made by the hosts that score it, it flatters the best; each host "
+        "left out of the choice that it scores, it is made from fewer hosts and does them less than justice.",
         "## Kept seeds by their hidden quality",
         qualities,
         "## Kept seeds that were better culled",
-        "Share of kept seeds that cost their host anything / more than 2 points, the three sites together. Chance alone "
-        "makes half of those lose that do nothing.",
+        "Share of kept seeds that cost their host anything / more than 2 points, the three sites together. Chance "
+        "alone makes half of those lose that do nothing.",
         cull_table(effects),
         "## Net gain over never-grow, points",
         effects_table(effects),

@@ -8,7 +8,6 @@ finite and within its range; heavy tails go through symlog(x) = sign(x) log(1 + 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,87 +16,8 @@ from torch.nn import functional as F
 from ..errors import ConfigError
 from ..seeds import Stage
 from .actions import Op
-from .readings import WINDOW, History, Readings
-
-
-@dataclass(frozen=True)
-class Scene:
-    """All that features are computed from: this step's readings, the previous step's, and the episode's history."""
-
-    now: Readings
-    before: Readings
-    history: History
-    episode_steps: int
-    host_parameters: int
-    blueprints: tuple[str, ...]
-
-    @property
-    def live(self) -> Tensor:
-        """Where the live seed stands, float32 [E, S] (one-hot or all zero)."""
-        stage = self.now.stage
-        return ((stage >= int(Stage.TRAINING)) & (stage <= int(Stage.HOLDING))).float()
-
-    def of_live(self, values: Tensor) -> Tensor:
-        """Read a per-site quantity at the live seed's site: float32 [E], 0 without one."""
-        return (values.float() * self.live).sum(-1)
-
-
-# Where a feature comes from: the clock; the epoch's training; the validation pass after it, counterfactual included; the
-# seeds' lives; the controller's own action; what was written down in earlier steps.
-SOURCES = ("clock", "training", "validation", "seeds", "action", "memory")
-
-
-@dataclass(frozen=True)
-class Feature:
-    """One row of an observation table.
-
-    Attributes:
-        name: Column name; features of several columns get a suffix each.
-        formula: How it is computed, in words a reader can check.
-        unit: Unit of the value shown.
-        source: What it is read from, one of `SOURCES`.
-        low, high: Range; values are clipped to it.
-        compute: Scene -> float32 [E] or [E, columns].
-        columns: Suffixes of a feature with several columns, given (sites, blueprints).
-    """
-
-    name: str
-    formula: str
-    unit: str
-    source: str
-    low: float
-    high: float
-    compute: Callable[[Scene], Tensor]
-    columns: Callable[[int, tuple[str, ...]], list[str]] = lambda n_sites, blueprints: [""]
-
-
-def symlog(x: Tensor) -> Tensor:
-    """Return sign(x) log(1 + |x|)."""
-    return x.sign() * x.abs().log1p()
-
-
-def _sites(n_sites: int, blueprints: tuple[str, ...]) -> list[str]:
-    return [f" {site}" for site in range(n_sites)]
-
-
-def _kinds(n_sites: int, blueprints: tuple[str, ...]) -> list[str]:
-    return [f" {name}" for name in blueprints]
-
-
-def _window(n_sites: int, blueprints: tuple[str, ...]) -> list[str]:
-    return [f" {back}" for back in range(WINDOW - 1, -1, -1)]
-
-
-def _stages(n_sites: int, blueprints: tuple[str, ...]) -> list[str]:
-    return [" none", " TRAINING", " BLENDING", " HOLDING"]
-
-
-def _ops(n_sites: int, blueprints: tuple[str, ...]) -> list[str]:
-    return [f" {op.name}" for op in Op]
-
-
-def _sites_kinds(n_sites: int, blueprints: tuple[str, ...]) -> list[str]:
-    return [f" {site} {name}" for site in range(n_sites) for name in blueprints]
+from .features import Feature, Scene, per_kind, per_op, per_site, per_site_and_kind, per_stage, per_window, symlog
+from .readings import WINDOW
 
 
 def _change(name: str) -> Callable[[Scene], Tensor]:
@@ -129,7 +49,7 @@ MINIMAL: tuple[Feature, ...] = (
         0,
         1,
         lambda s: F.one_hot(s.of_live(s.now.stage).long(), 4).float(),
-        _stages,
+        per_stage,
     ),
     Feature(
         "seed age",
@@ -147,8 +67,8 @@ MINIMAL: tuple[Feature, ...] = (
 
 SNAPSHOT: tuple[Feature, ...] = (
     *MINIMAL,
-    Feature("live site", "where the live seed stands", "0/1", "seeds", 0, 1, lambda s: s.live, _sites),
-    Feature("live blueprint", "one-hot of the live seed's blueprint", "0/1", "seeds", 0, 1, _live_kind, _kinds),
+    Feature("live site", "where the live seed stands", "0/1", "seeds", 0, 1, lambda s: s.live, per_site),
+    Feature("live blueprint", "one-hot of the live seed's blueprint", "0/1", "seeds", 0, 1, _live_kind, per_kind),
     Feature(
         "fossil at",
         "a fossil stands at the site",
@@ -157,7 +77,7 @@ SNAPSHOT: tuple[Feature, ...] = (
         0,
         1,
         lambda s: (s.now.stage == int(Stage.FOSSILIZED)).float(),
-        _sites,
+        per_site,
     ),
     Feature(
         "embargo at",
@@ -167,7 +87,7 @@ SNAPSHOT: tuple[Feature, ...] = (
         0,
         1,
         lambda s: (s.now.stage == int(Stage.CULLED)).float(),
-        _sites,
+        per_site,
     ),
     Feature(
         "contribution",
@@ -216,7 +136,7 @@ SNAPSHOT: tuple[Feature, ...] = (
         0,
         1,
         lambda s: F.one_hot(s.now.op, len(Op)).float(),
-        _ops,
+        per_op,
     ),
 )
 
@@ -230,7 +150,7 @@ SUMMARY: tuple[Feature, ...] = (
         0,
         5,
         lambda s: symlog(s.history.val_losses) * s.history.window_valid,
-        _window,
+        per_window,
     ),
     Feature(
         "val accuracy window",
@@ -240,7 +160,7 @@ SUMMARY: tuple[Feature, ...] = (
         0,
         1,
         lambda s: s.history.val_accuracies * s.history.window_valid,
-        _window,
+        per_window,
     ),
     Feature(
         "window valid",
@@ -250,7 +170,7 @@ SUMMARY: tuple[Feature, ...] = (
         0,
         1,
         lambda s: s.history.window_valid.float(),
-        _window,
+        per_window,
     ),
     Feature(
         "best accuracy",
@@ -287,7 +207,7 @@ SUMMARY: tuple[Feature, ...] = (
         0,
         3,
         lambda s: s.history.tried.flatten(1) / 3,
-        _sites_kinds,
+        per_site_and_kind,
     ),
     Feature(
         "outcome at",
@@ -297,7 +217,7 @@ SUMMARY: tuple[Feature, ...] = (
         -1,
         1,
         lambda s: s.history.outcome.flatten(1),
-        _sites_kinds,
+        per_site_and_kind,
     ),
 )
 

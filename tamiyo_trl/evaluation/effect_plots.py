@@ -32,8 +32,8 @@ def effects_map(effects: Effects, title: str, path: Path) -> None:
             shown = effects.gain(row, column + 1).excludes_zero
             strong = "white" if abs(gains[row, column]) > 0.6 * reach else "black"
             text = f"{gains[row, column]:+.0f}" if abs(gains[row, column]) >= 0.5 else "0"
-            style = {"color": strong, "weight": "bold"} if shown else {"color": "#8c8c8c"}
-            axis.text(column, row, text, ha="center", va="center", fontsize=8, **style)
+            colour, weight = (strong, "bold") if shown else ("#8c8c8c", "normal")
+            axis.text(column, row, text, ha="center", va="center", fontsize=8, color=colour, weight=weight)
     for row, arm in enumerate(effects.best):
         column = arm - 1 if arm else -0.5  # never-grow stands left of the map
         axis.add_patch(

@@ -110,7 +110,7 @@ class Effects:
         return found
 
     def surest_harm(self) -> tuple[str, Estimate]:
-        """Return the (choice, deficit) that costs most surely, of the choices that do not always harm; and its net gain.
+        """Return the (choice, deficit) that costs most surely, of choices that do not always harm; and its net gain.
 
         Surest is what costs most in paired standard errors. The name is that of the choice made by all hosts, the gain
         that of the choices made without the scored host.

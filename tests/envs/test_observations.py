@@ -10,17 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamiyo_trl.envs import GrowthEnv
+from tamiyo_trl.envs.features import Scene, symlog
 from tamiyo_trl.envs.observations import (
     MINIMAL,
     OBSERVATIONS,
     SNAPSHOT,
     SUMMARY,
-    Scene,
     feature_bounds,
     feature_names,
     feature_set,
     observe,
-    symlog,
 )
 from tamiyo_trl.envs.readings import History, Readings
 from tamiyo_trl.errors import ConfigError

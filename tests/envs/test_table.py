@@ -12,7 +12,8 @@ from tensordict import TensorDict
 from tamiyo_trl.data import TASKS
 from tamiyo_trl.envs import GrowthConfig, GrowthEnv
 from tamiyo_trl.envs.actions import Op
-from tamiyo_trl.envs.observations import OBSERVATIONS, SOURCES, feature_names, feature_set
+from tamiyo_trl.envs.features import SOURCES
+from tamiyo_trl.envs.observations import OBSERVATIONS, feature_names, feature_set
 from tamiyo_trl.envs.rewards import REWARDS
 from tamiyo_trl.envs.table import legal_actions, observation_table
 from tamiyo_trl.hosts.deficits import MIXED
