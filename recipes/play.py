@@ -21,13 +21,14 @@ from torch import Tensor
 
 from tamiyo_trl.envs import GrowthConfig, GrowthEnv
 from tamiyo_trl.envs.table import legal_actions
-from tamiyo_trl.errors import TamiyoError
+from tamiyo_trl.errors import ConfigError, TamiyoError
 from tamiyo_trl.evaluation import Episode, evaluate
 from tamiyo_trl.evaluation.plots import timeline
 from tamiyo_trl.policies import NeverGrow
 from tamiyo_trl.policies.baselines import Baseline
 
 console = Console()
+PICTURES = (".png", ".pdf", ".svg")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def main(argv: list[str]) -> int:
     try:
         args = tyro.cli(Args, args=argv, description=__doc__, config=(tyro.conf.AvoidSubcommands,))
         torch.set_num_threads(args.threads)
+        make_room(args.out)
         env = GrowthEnv(args.env, n_envs=1, seed=args.seed)
         yours = evaluate(env, Person(env), 1)[0]
         tell(args, env, yours)
@@ -91,6 +93,20 @@ def main(argv: list[str]) -> int:
         console.print("\nleft before the end; nothing was drawn")
         return 130
     return 0
+
+
+def make_room(out: Path) -> None:
+    """See to it, before anybody plays, that the picture can be drawn there.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if out.suffix not in PICTURES or out.is_dir():
+        raise ConfigError(f"out must be a file that ends in one of {', '.join(PICTURES)}, got {out}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"out cannot be drawn in {out.parent}: {error}") from error
 
 
 def tell(args: Args, env: GrowthEnv, yours: Episode) -> None:
@@ -104,7 +120,6 @@ def tell(args: Args, env: GrowthEnv, yours: Episode) -> None:
         f"final test accuracy: {100 * yours.final_accuracy:.1f}%, never growing: {100 * never.final_accuracy:.1f}%"
     )
     console.print(f"you gained {difference:+.1f} points; return {yours.reward:.2f} against {never.reward:.2f}")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     timeline([(f"you: {deficit}", yours), ("never-grow", never)], args.env.blueprints, args.out)
     console.print(f"  {args.out}", soft_wrap=True)
 

@@ -50,8 +50,8 @@ class QualityRange:
     init_scale: tuple[float, float] = (1.0, 1.0)
 
 
-# A seed's hidden quality. Dead units weaken it. A learning rate far above the host's turns a wide seed against its host
-# (-14 points on a healthy one), so that some seeds are worse than none and worth culling.
+# A seed's hidden quality. Dead units weaken it; a learning rate far above the host's can turn a seed at the last site
+# against a host that is well. Initial scales are all alike.
 HIDDEN_QUALITY = QualityRange(dead_shares=(0.0, 0.0, 0.5, 0.9), lr_scale=(0.25, 5.0))
 
 HEALTHY = Deficit("healthy")  # growing hardly pays

@@ -74,3 +74,22 @@ def test_bad_settings_are_refused_in_one_line(recipe, capsys):
     assert status == 2
     assert said.startswith("error: family must be one of")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("here", "out must be a file that ends in one of .png, .pdf, .svg, got"),
+        ("folder.png", "out must be a file"),
+        ("file/x.png", "out cannot be drawn in"),
+    ],
+)
+def test_a_picture_that_could_not_be_drawn_is_refused_before_anybody_plays(
+    recipe, monkeypatch, capsys, tmp_path, place, message
+):
+    left = typing(monkeypatch, "")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").write_text("")
+    assert recipe.main(["--out", str(tmp_path / place), *TOY]) == 2
+    assert message in capsys.readouterr().err
+    assert left == [""]
