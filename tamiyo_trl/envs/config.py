@@ -56,8 +56,8 @@ class GrowthConfig:
         task: Image task: "digits" (embedded), "templates" or "fresh-templates" (procedural; fresh
             ones differ between episodes), or "cifar10" (from disk).
         image_size: Edge of the images in pixels (digits: 16 in colour, or 8 in grey, which is four times cheaper).
-        family: "mixed" draws a hidden deficit for each episode, "mixed:contrast" (or another of its deficits) always
-            has that one, "single" keeps one healthy host.
+        family: "mixed" draws a hidden deficit for each episode, "mixed:contrast" (or another of its deficits, or one
+            you registered) always has that one, "mixed:contrast+slow" one of these, "single" keeps one healthy host.
         episode_steps: Env steps (host epochs) per episode.
         channels: Width of each host block.
         sites: Blocks behind which seeds may grow.

@@ -1,4 +1,4 @@
-"""A germinated seed has the hidden quality of its number in its episode, whatever, wherever and whenever it is planted."""
+"""A germinated seed has the hidden quality of its number in its episode, whatever it is, wherever and whenever."""
 
 from __future__ import annotations
 
