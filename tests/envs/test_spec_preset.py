@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -82,3 +83,10 @@ def test_flat_actions_are_the_specs_eight_and_masked():
     world.step(env.joint_actions[torch.tensor([4, 0])])
     assert world.readings.blueprint.tolist() == [[3], [-1]]
     assert world.readings.added_parameters.tolist() == [36_992, 0]
+
+
+def test_the_document_has_these_numbers():
+    text = (Path(__file__).parents[2] / "docs" / "worlds.md").read_text()
+    section = text.partition("## The spec's own setting")[2].partition("\n## ")[0]
+    for count in (94_762, 6_418, *(row[3] for row in PARAMETERS.values())):
+        assert f"{count:,}" in section
