@@ -17,7 +17,7 @@ from tamiyo_trl.evaluation.effects import acceptance
 
 ROOT = Path(__file__).parents[2]
 MAPS = ROOT / "docs" / "results" / "effects"
-NAMES = sorted(path.parent.name for path in MAPS.glob("*/settings.json"))
+NAMES = sorted(path.parent.name for path in MAPS.glob("*/README.md"))
 
 
 @pytest.fixture(scope="module")
