@@ -5,22 +5,20 @@
     python benchmarks/fleet.py --quick --out /tmp/smoke # seconds; proves that it runs
 
 One thread. Contestants of one table take turns, so that a busy machine slows all alike: read the ratios. On a CPU times
-are CPU-seconds of this process, on a GPU seconds with the device synchronised. Writes <out>/fleet.json and fleet.md.
+are CPU-seconds of this process, on a GPU seconds with the device synchronised. Writes <out>/fleet.json, fleet.md and
+fleet.png.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,11 +32,13 @@ from rich.progress import Progress  # noqa: E402
 
 from benchmarks import fleet_cases as cases  # noqa: E402
 from benchmarks.fleet_cases import BATCH, Data, Turn  # noqa: E402
+from benchmarks.fleet_report import Table, plot, report  # noqa: E402
 from tamiyo_trl.hosts import HostConfig  # noqa: E402
 from tamiyo_trl.seeds.blueprints import BLUEPRINTS  # noqa: E402
 
 TINY, LARGE = "tiny: 8-16-32 at 16x16", "CIFAR-size: 32-64-128 at 32x32"
 HOSTS = {TINY: HostConfig(), LARGE: HostConfig.spec()}
+SMALL = HostConfig(image_size=8, in_channels=1, downsample=("stride", "pool", "none"))
 BASE, BASE_LAST = "loop of modules, NCHW", "loop of modules, channels_last"
 
 
@@ -51,7 +51,8 @@ class Args:
         device: "cpu" or "cuda".
         rounds: Turns of every contestant.
         sizes: Fleet sizes.
-        images: Images that a tiny fleet trains on in one turn, at least; CIFAR-size ones take a sixteenth.
+        images: Images that a tiny fleet trains on in one turn, at least. A CIFAR-size one takes a sixteenth, but at
+            least four steps, three turns.
         quick: One turn of the smallest fleets: whether everything runs.
     """
 
@@ -61,29 +62,6 @@ class Args:
     sizes: tuple[int, ...] = (1, 4, 16, 64)
     images: int = 4096
     quick: bool = False
-
-
-@dataclass
-class Table:
-    """Seconds of every turn of contestants that took turns, and of a matrix product between them."""
-
-    title: str
-    images: int  # trained or evaluated in one turn
-    flops: int  # of one image
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    peak: float = 0.0  # FLOP/s of the matrix product, the best of all rounds
-
-    def best(self, name: str) -> float:
-        """Return the shortest turn."""
-        return min(self.seconds[name])
-
-    def ratio(self, name: str, base: str) -> float:
-        """Return the median over rounds of a contestant's time over that of `base` in the same round."""
-        return median(a / b for a, b in zip(self.seconds[name], self.seconds[base]))
-
-    def share(self, name: str) -> float:
-        """Return the best turn's FLOP/s as a share of the peak."""
-        return self.images * self.flops / self.best(name) / self.peak
 
 
 class Clock:
@@ -107,15 +85,20 @@ class Clock:
 
     def peak(self) -> float:
         """Return the FLOP/s of a product of two 1024x1024 matrices."""
-        return 4 * 2 * 1024**3 / self.time(lambda: [self.left @ self.right for _ in range(4)] and None)
+
+        def turn() -> None:
+            for _ in range(4):
+                self.left @ self.right
+
+        return 4 * 2 * 1024**3 / self.time(turn)
 
 
-def measure(table: Table, turns: dict[str, Turn], args: Args, clock: Clock, progress: Progress) -> Table:
+def measure(table: Table, turns: dict[str, Turn], rounds: int, clock: Clock, progress: Progress) -> Table:
     """Fill a table: every contestant warms up once, then all take turns."""
-    task = progress.add_task(table.title, total=args.rounds * len(turns))
+    task = progress.add_task(table.title, total=rounds * len(turns))
     for turn in turns.values():
         turn()
-    for _ in range(args.rounds):
+    for _ in range(rounds):
         for name, turn in turns.items():
             table.seconds.setdefault(name, []).append(clock.time(turn))
             progress.advance(task)
@@ -128,8 +111,8 @@ def engine_tables(args: Args, clock: Clock, progress: Progress) -> list[Table]:
     tables = []
     for title, host in HOSTS.items():
         for n in args.sizes:
-            wanted = args.images if title == TINY else args.images // 16
-            steps = max(1, wanted // (n * BATCH))
+            wanted, least = (args.images, 1) if title == TINY else (args.images // 16, 1 if args.quick else 4)
+            steps = max(least, wanted // (n * BATCH))
             data = Data.draw(host, n, steps, args.device)
             turns = {
                 BASE: cases.module_loop(host, data, torch.contiguous_format),
@@ -139,8 +122,9 @@ def engine_tables(args: Args, clock: Clock, progress: Progress) -> list[Table]:
                 turns[engine] = cases.training(cases.new_fleet(host, data, engine), data)
             best = "grouped" if title == TINY else "looped"
             turns[f"{best}, bf16"] = cases.training(cases.new_fleet(host, data, best, "bf16"), data)
-            table = Table(f"{title}, {n} hosts", n * steps * BATCH, cases.flops(host))
-            tables.append(measure(table, turns, args, clock, progress))
+            table = Table(f"{title}, {n} hosts", n, n * steps * BATCH, cases.flops(host))
+            rounds = args.rounds if title == TINY else min(args.rounds, 3)
+            tables.append(measure(table, turns, rounds, clock, progress))
     return tables
 
 
@@ -152,7 +136,8 @@ def seed_table(n: int, args: Args, clock: Clock, progress: Progress) -> Table:
     turns["mix: 70% of hosts, all blueprints and sites"] = cases.training(cases.seeded_fleet(host, data, None)[0], data)
     for name in BLUEPRINTS:
         turns[f"every host a {name}"] = cases.training(cases.seeded_fleet(host, data, name)[0], data)
-    return measure(Table(f"seeds, {n} tiny hosts", n * steps * BATCH, cases.flops(host)), turns, args, clock, progress)
+    table = Table(f"seeds, {n} tiny hosts", n, n * steps * BATCH, cases.flops(host))
+    return measure(table, turns, args.rounds, clock, progress)
 
 
 def evaluation_table(n: int, args: Args, clock: Clock, progress: Progress) -> Table:
@@ -164,7 +149,7 @@ def evaluation_table(n: int, args: Args, clock: Clock, progress: Progress) -> Ta
         "one pass": cases.evaluation(fleet, data, torch.full_like(live, -1)),
         "with the counterfactual": cases.evaluation(fleet, data, live),
     }
-    return measure(Table(f"evaluation, {n} tiny hosts", n * 256, 0), turns, args, clock, progress)
+    return measure(Table(f"evaluation, {n} tiny hosts", n, n * 256, 0), turns, args.rounds, clock, progress)
 
 
 def episode_table(n: int, args: Args, clock: Clock, progress: Progress) -> Table:
@@ -172,49 +157,7 @@ def episode_table(n: int, args: Args, clock: Clock, progress: Progress) -> Table
     turns = {}
     for name, host in {"tiny, 16x16 colour": HOSTS[TINY], "tiny, 8x8 grey": SMALL}.items():
         turns[name] = cases.episodes(host, Data.draw(host, n, 1 if args.quick else 16, args.device))
-    return measure(Table(f"episodes, {n} hosts", n, 0), turns, args, clock, progress)
-
-
-SMALL = HostConfig(image_size=8, in_channels=1, downsample=("stride", "pool", "none"))
-
-
-def report(tables: dict[str, list[Table]], command: str, args: Args) -> str:
-    """Return the results as Markdown."""
-    unit = "CPU-second" if args.device == "cpu" else "second"
-    lines = ["# The fleet", "", f"One thread, batch {BATCH} per host, medians and bests of {args.rounds} turns."]
-    for table in tables["engines"]:
-        names = list(table.seconds)
-        lines += ["", f"## {table.title}", "", f"| | images per {unit} | share of matmul peak | times the NCHW loop |"]
-        lines += ["|---|---|---|---|"]
-        for name in names:
-            speed, times = table.images / table.best(name), 1 / table.ratio(name, BASE)
-            lines.append(f"| {name} | {speed:,.0f} | {table.share(name):.0%} | {times:.2f} |")
-    for table in tables["seeds"] + tables["evaluation"]:
-        base = next(iter(table.seconds))
-        lines += ["", f"## {table.title}", "", f"| | images per {unit} | times '{base}' |", "|---|---|---|"]
-        for name in table.seconds:
-            speed = table.images / table.best(name)
-            lines.append(f"| {name} | {speed:,.0f} | {table.ratio(name, base):.2f} |")
-    for table in tables["episodes"]:
-        head = f"| | {unit}s per episode, best | median |"
-        lines += ["", f"## {table.title}: 25 steps of 512 images and 256 to evaluate", "", head, "|---|---|---|"]
-        for name, seconds in table.seconds.items():
-            lines.append(f"| {name} | {table.best(name) / table.images:.2f} | {median(seconds) / table.images:.2f} |")
-    peak = max(t.peak for group in tables.values() for t in group) / 1e9
-    return "\n".join([*lines, "", f"`{command}`; {machine(args.device)}; matmul peak {peak:.0f} GFLOP/s.", ""])
-
-
-def machine(device: str) -> str:
-    """Return the machine and the versions that took part."""
-    name = torch.cuda.get_device_name() if device == "cuda" else processor()
-    return f"{name}, {platform.machine()}, torch {version('torch')}, python {platform.python_version()}"
-
-
-def processor() -> str:
-    """Return the processor's name and its widest vectors."""
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return f"{names[0]} ({torch.backends.cpu.get_cpu_capability()})" if names else platform.processor()
+    return measure(Table(f"episodes, {n} hosts", n, n, 0), turns, min(args.rounds, 3), clock, progress)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -234,11 +177,13 @@ def main(argv: Sequence[str]) -> int:
             "episodes": [episode_table(sizes[0], args, clock, progress)],
         }
     command = shlex.join(["python", "benchmarks/fleet.py", *argv])
-    text, raw = report(tables, command, args), {k: [vars(t) for t in v] for k, v in tables.items()}
+    unit = "CPU-second" if args.device == "cpu" else "second"
+    text, raw = report(tables, command, unit, args.device), {k: [vars(t) for t in v] for k, v in tables.items()}
     args.out.mkdir(parents=True, exist_ok=True)
     name = "fleet" if args.device == "cpu" else f"fleet_{args.device}"
     (args.out / f"{name}.json").write_text(json.dumps({"command": command, **raw}, indent=1) + "\n")
     (args.out / f"{name}.md").write_text(text)
+    plot(tables["engines"], args.out / f"{name}.png", unit)
     console.print(Markdown(text))
     return 0
 

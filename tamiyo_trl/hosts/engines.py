@@ -1,7 +1,8 @@
 """Engines: how many hosts of a fleet run in one pass, and in which precision.
 
 All engines share one state and one maths. `grouped` runs hosts together, each layer one grouped convolution; `looped`
-runs host after host.
+runs host after host. `auto` is what `benchmarks/fleet.py` found faster: `looped` for one host, and on a CPU for hosts
+of CIFAR size, which keep a core busy alone and need less memory so; else `grouped`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from ..errors import ConfigError
 from .cnn import HostConfig
 
 ENGINES, PRECISIONS = ("auto", "grouped", "looped"), ("fp32", "bf16", "fp64")
-CACHE_BYTES = 8 << 20  # largest activation of one grouped pass on a CPU
+CACHE_BYTES = 16 << 20  # largest activation of one grouped pass on a CPU
 RETAINED_BYTES = 31 << 20
+LARGE_BYTES = 64 << 10  # a host's largest activation for one image, from which on grouping gains nothing on a CPU
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Engine:
     @property
     def evaluation_chunk(self) -> int:
         """Images per host that are evaluated at a time."""
-        return min(256, max(16, 2 * CACHE_BYTES // self.host_bytes))
+        return min(256, max(16, CACHE_BYTES // self.host_bytes))
 
     def passes(self, n_hosts: int, images: int) -> list[slice]:
         """Return the hosts of each pass when every host runs `images` images at a time."""
@@ -74,14 +76,16 @@ def make_engine(name: str, precision: str, host: HostConfig, n_hosts: int, devic
             f"engine must be one of {', '.join(ENGINES)} and precision one of {', '.join(PRECISIONS)}: "
             f"got {name!r} and {precision!r}"
         )
-    if name == "auto":
-        name = "grouped" if n_hosts > 1 and max(host.channels) <= 64 else "looped"
     if device.type == "cpu":
         keep_freed_memory()
     edges = (host.image_size, *host.sizes)
     widths = zip(host.channels, edges, edges[1:], host.downsample)
     largest = max(c * (after if kind == "stride" else before) ** 2 for c, before, after, kind in widths)
-    return Engine(name, precision, device, 4 * max(largest, host.in_channels * host.image_size**2))
+    host_bytes = 4 * max(largest, host.in_channels * host.image_size**2)
+    if name == "auto":
+        is_large = device.type == "cpu" and host_bytes > LARGE_BYTES
+        name = "looped" if n_hosts == 1 or is_large else "grouped"
+    return Engine(name, precision, device, host_bytes)
 
 
 def keep_freed_memory() -> None:

@@ -82,10 +82,11 @@ def unblend(g: Tensor, n: int, members: Members, through_seeds: Callable[[Tensor
         keeps its gradient untouched.
     """
     taken = members.take(g, n)
-    rows = as_rows(taken, len(members.rows))
+    if not members.any_heard:
+        through_seeds(taken)
+        return
     batch, _, height, width = g.shape
-    pulled = (rows * members.pull.to(g.dtype)).view(batch, height, width, -1).permute(0, 3, 1, 2)
-    back = through_seeds(pulled)
-    if members.any_heard:
-        own = members.only_heard(taken) * (1 - members.alpha.to(g.dtype))
-        members.put_heard(g, n, own.add_(members.only_heard(back)))
+    pulled = as_rows(taken, len(members.rows)) * members.pull.to(g.dtype)
+    back = through_seeds(pulled.view(batch, height, width, -1).permute(0, 3, 1, 2))
+    own = members.only_heard(taken) * (1 - members.alpha.to(g.dtype))
+    members.put_heard(g, n, own.add_(members.only_heard(back)))
