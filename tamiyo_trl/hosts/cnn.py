@@ -16,7 +16,7 @@ from ..errors import ConfigError
 from ..seeding import generator
 from ..seeds.blueprints import new_statistics
 from ..seeds.convolution import Conv
-from ..seeds.layers import BatchNorm, Head, Layer, MaxPool, ReLU, Sequence
+from ..seeds.layers import BatchNorm, Head, Layer, ReLU, Sequence
 from ..seeds.rows import Rows, join_row, size_of
 
 DOWNSAMPLES = ("pool", "stride", "none")
@@ -98,9 +98,8 @@ def host_network(config: HostConfig) -> HostNetwork:
     blocks = []
     for b, (c_in, c_out) in enumerate(zip((config.in_channels, *config.channels), config.channels)):
         kind = config.downsample[b]
-        conv = Conv(f"conv{b}", c_in, c_out, stride=2 if kind == "stride" else 1)
-        pool = (MaxPool(),) if kind == "pool" else ()
-        blocks.append(Sequence((conv, *pool, BatchNorm(f"norm{b}", c_out), ReLU())))
+        conv = Conv(f"conv{b}", c_in, c_out, stride=2 if kind == "stride" else 1, pool=kind == "pool")
+        blocks.append(Sequence((conv, BatchNorm(f"norm{b}", c_out), ReLU())))
     return HostNetwork((*blocks, Head("head", config.channels[-1], config.classes)))
 
 
@@ -147,7 +146,7 @@ def host_row(config: HostConfig, birth: HostBirth) -> Rows:
 
 
 def to_rows(images: Tensor, pick: Tensor) -> Tensor:
-    """Return images [n, K, C, H, W] number `pick` (int64 [n, B]) of each host as one activation [B, n*C, H, W]."""
+    """Return images [n, K, C, H, W] number `pick` (int64 [n, B]) of each host as one [B, n*C, H, W], contiguous."""
     n, pool, channels, height, width = images.shape
     own = torch.arange(n, device=pick.device)
     if images.is_contiguous():
@@ -155,4 +154,4 @@ def to_rows(images: Tensor, pick: Tensor) -> Tensor:
         picked = images.view(-1, channels * height * width).index_select(0, flat)
     else:  # a pool that hosts share is an expanded view, too large to copy
         picked = images[own, pick.t()]
-    return picked.reshape(-1, n * channels, height, width).contiguous(memory_format=torch.channels_last)
+    return picked.reshape(-1, n * channels, height, width)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,16 +46,16 @@ class Run:
     training: bool
     solo: bool = False
     grads: Named = field(default_factory=dict)
-    tape: list[Tensor] = field(default_factory=list)
+    tape: list[Any] = field(default_factory=list)
     flat: Named = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.flat = {name: t.view(-1) for name, t in (self.p | self.statistics).items() if t.dim() == 2}
 
-    def keep(self, *tensors: Tensor) -> None:
-        """Put tensors on the tape when training."""
+    def keep(self, *items: Any) -> None:
+        """Put tensors, or what else says how to go back, on the tape when training."""
         if self.training:
-            self.tape.extend(tensors)
+            self.tape.extend(items)
 
 
 class Layer(ABC):
@@ -79,6 +80,19 @@ class Layer(ABC):
     @abstractmethod
     def backward(self, g: Tensor, run: Run, inward: bool = True) -> Tensor:
         """Leave the parameters' gradients in `run.grads`; return the input's gradient (anything if not `inward`)."""
+
+
+def pool(x: Tensor, run: Run) -> Tensor:
+    """Return the 2x2 maximum of x."""
+    out, where = aten.max_pool2d_with_indices(x, [2, 2], [2, 2])
+    run.keep(x, where)
+    return out
+
+
+def unpool(g: Tensor, run: Run) -> Tensor:
+    """Return the gradient of the input of `pool` for that of its output."""
+    where, x = run.tape.pop(), run.tape.pop()
+    return aten.max_pool2d_with_indices_backward(g, x, [2, 2], [2, 2], [0, 0], [1, 1], False, where)
 
 
 @dataclass(frozen=True)
@@ -166,19 +180,6 @@ class ReLU(Layer):
 
     def backward(self, g: Tensor, run: Run, inward: bool = True) -> Tensor:  # noqa: D102
         return aten.threshold_backward(g, run.tape.pop(), 0)
-
-
-class MaxPool(Layer):
-    """2x2 maximum."""
-
-    def forward(self, x: Tensor, run: Run) -> Tensor:  # noqa: D102
-        out, where = aten.max_pool2d_with_indices(x, [2, 2], [2, 2])
-        run.keep(x, where)
-        return out
-
-    def backward(self, g: Tensor, run: Run, inward: bool = True) -> Tensor:  # noqa: D102
-        where, x = run.tape.pop(), run.tape.pop()
-        return aten.max_pool2d_with_indices_backward(g, x, [2, 2], [2, 2], [0, 0], [1, 1], False, where)
 
 
 class Blur(Layer):

@@ -118,6 +118,16 @@ def as_rows(x: Tensor, n: int) -> Tensor:
     return x.permute(0, 2, 3, 1).view(-1, n, x.shape[1] // n)
 
 
+def host_major(x: Tensor, n: int) -> Tensor:
+    """Return the memory of x [B, n*C, H, W] (channels_last) as a view [n, B, H, W, C]."""
+    return x.permute(0, 2, 3, 1).unflatten(3, (n, -1)).permute(3, 0, 1, 2, 4)
+
+
+def row_minor(x: Tensor) -> Tensor:
+    """Return x [n, B, H, W, C] as an activation [B, n*C, H, W] in channels_last."""
+    return x.permute(1, 2, 3, 0, 4).contiguous().flatten(3).permute(0, 3, 1, 2)
+
+
 def take_rows(x: Tensor, n: int, index: Tensor) -> Tensor:
     """Return a copy [B, m*C, H, W] of the rows `index` (int64 [m]) of x [B, n*C, H, W]."""
     batch, _, height, width = x.shape

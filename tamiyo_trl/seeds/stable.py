@@ -44,7 +44,12 @@ def row_mean(x: Tensor, n: int) -> Tensor:
 
 def channel_sum(x: Tensor) -> Tensor:
     """Return the sum [K] of x [B, K, H, W] (channels_last) over everything but channels."""
-    count, channels = x.numel() // x.shape[1], x.shape[1]
+    return column_sum(x.permute(0, 2, 3, 1).flatten(0, 2))
+
+
+def column_sum(x: Tensor) -> Tensor:
+    """Return the sum [K] of x [M, K] over M."""
+    count, channels = x.shape
     column = x.as_strided((1, channels, count, 1), (x.numel(), 1, channels, channels))
     return F.avg_pool2d(column, (count, 1)).view(-1) * count
 
