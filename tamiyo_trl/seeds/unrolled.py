@@ -11,12 +11,16 @@ T*O what it is. A row's product has the same bits whatever the number of rows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from .rows import host_major, row_minor
+
+# Returns a tensor of this use and shape, like another, which is zero where nobody has ever written.
+Zeros = Callable[[str, tuple[int, ...], Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -77,25 +81,25 @@ class Unrolled:
 
     # ---- the matrices ----------------------------------------------------------------------------------------------
 
-    def patches(self, x: Tensor, n: int) -> Tensor:
+    def patches(self, x: Tensor, n: int, zeros: Zeros) -> Tensor:
         """Return what every tile of x [B, n*C, H, W] sees, [n, B*H'*tiles, K]."""
         batch, (height, width), c = len(x), self.padded, self.c_in
         left, lines, step = self.left, self.out_height, self.stride
         inner = slice(1, 1 + self.height), slice(left, left + self.width)
         if self.images:
-            pad = x.new_zeros(n, batch, c, height, width)
+            pad = zeros("padded", (n, batch, c, height, width), x)
             pad[:, :, :, inner[0], inner[1]] = x.view(batch, n, c, self.height, self.width).transpose(0, 1)
             window, strides = (c, 3, self.seen), (step * width, self.tile * step, height * width, width, 1)
         else:
-            pad = x.new_zeros(n, batch, height, width, c)
+            pad = zeros("padded", (n, batch, height, width, c), x)
             pad[:, :, inner[0], inner[1]] = host_major(x, n)
             window, strides = (3, self.seen, c), (step * width * c, self.tile * step * c, width * c, c, 1)
         size = (n, batch, lines, self.tiles, *window)
         return pad.as_strided(size, (*pad.stride()[:2], *strides)).reshape(n, batch * lines * self.tiles, -1)
 
-    def matrix(self, weight: Tensor) -> Tensor:
+    def matrix(self, weight: Tensor, zeros: Zeros) -> Tensor:
         """Return M [n, K, T*O] of the weight [n, O, C, 3, 3]."""
-        m = weight.new_zeros(self._full(len(weight)))
+        m = zeros("matrix", self._full(len(weight)), weight)
         order = (0, 2, 3, 4, 1) if self.images else (0, 3, 4, 2, 1)
         self._taps(m).copy_(weight.permute(order).unsqueeze(4))
         if self.tiles == 1:

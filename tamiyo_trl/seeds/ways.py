@@ -99,7 +99,11 @@ class Matrices(Way):
         width = (x.shape[3] - 1) // conv.stride + 1
         images = x.is_contiguous() and x.shape[2] * x.shape[3] > 1  # one pixel is contiguous either way
         form = Unrolled(conv.c_in, conv.c_out, conv.stride, x.shape[2], x.shape[3], width, images)
-        patches, matrix = form.patches(x, len(weight)), form.matrix(weight)
+
+        def zeros(use: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+            return run.zeros(f"{conv.name} {use}", shape, like)
+
+        patches, matrix = form.patches(x, len(weight), zeros), form.matrix(weight, zeros)
         run.keep(patches, matrix, form)
         out = torch.bmm(patches, matrix).view(-1, form.out_height, width, conv.c_out)
         if conv.pool:
