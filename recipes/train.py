@@ -34,18 +34,18 @@ from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import Compose, EnvBase, TransformedEnv
 
 from tamiyo_trl.envs import GrowthConfig, make_growth_env
-from tamiyo_trl.envs.actions import HEADS, Op
 from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
-from tamiyo_trl.evaluation import Episode, compare, evaluate, growth_summary
+from tamiyo_trl.evaluation import Episode, compare, evaluate
+from tamiyo_trl.evaluation.experiment import ControllerSettings, RunPlan, make_controller, training
 from tamiyo_trl.evaluation.held_out import BASELINES, kept, make_baseline
 from tamiyo_trl.evaluation.metrics import Row
 from tamiyo_trl.evaluation.plots import learning_curve, timeline
 from tamiyo_trl.evaluation.report import RunFacts, run_report
 from tamiyo_trl.evaluation.tables import read_metrics, write_episodes
 from tamiyo_trl.hosts.family import make_family
-from tamiyo_trl.objectives import LinearSchedule, PPOConfig, PPOLearner
-from tamiyo_trl.policies import ActorCritic, ActorCriticOptions, make_actor_critic
-from tamiyo_trl.training import TrainConfig, has_run, train
+from tamiyo_trl.objectives import PPOConfig
+from tamiyo_trl.policies import ActorCritic
+from tamiyo_trl.training import has_run
 
 console = Console()
 
@@ -122,6 +122,29 @@ class Args:
         """Where the run lives."""
         return self.runs / self.name
 
+    @property
+    def plan(self) -> RunPlan:
+        """What decides what the run learns."""
+        controller = ControllerSettings(
+            hidden_size=self.hidden_size,
+            encoder_size=self.encoder_size,
+            cull_logit=self.cull_logit,
+            lr=self.lr,
+            lr_end=self.lr_end,
+            entropy_coeff=self.entropy_coeff,
+            entropy_end=self.entropy_end,
+            ppo=self.ppo,
+        )
+        return RunPlan(
+            memory=self.memory,
+            seed=self.seed,
+            episodes=self.episodes,
+            n_envs=self.n_envs,
+            env=self.env,
+            controller=controller,
+            checkpoint_every=self.checkpoint_every,
+        )
+
 
 def main(argv: list[str]) -> int:
     """Run the recipe; return the exit status."""
@@ -157,30 +180,10 @@ def run(args: Args, argv: list[str]) -> int:
         raise RunFolderError(
             f"{args.folder} already holds a run: add --resume to go on with it, or choose another --name"
         )
-    frames = args.episodes * args.env.episode_steps
-    ppo = dataclasses.replace(
-        args.ppo,
-        lr=LinearSchedule(args.lr, args.lr_end, frames),
-        entropy_coeff=LinearSchedule(args.entropy_coeff, args.entropy_end, frames),
-    )
-    config = TrainConfig(
-        total_frames=frames,
-        frames_per_batch=args.n_envs * args.env.episode_steps,
-        checkpoint_every=args.checkpoint_every,
-        tensorboard=args.tensorboard,
-        seed=args.seed,
-    )
+    plan = args.plan
     with closing(make_growth_env(args.env, args.n_envs, args.seed, args.processes)) as env:
-        actor_critic = make_controller(args, env)
-        updates = train(
-            TransformedEnv(env, actor_critic.transforms()),
-            actor_critic,
-            PPOLearner(actor_critic, ppo, seed=args.seed),
-            config,
-            directory=args.folder,
-            resume=args.resume,
-            summaries=[growth_summary],
-        )
+        actor_critic = make_controller(plan, env)
+        updates = training(plan, env, actor_critic, args.folder, resume=args.resume, tensorboard=args.tensorboard)
         write_config(args, argv)
         console.print(f"[bold]{args.folder}[/]: {args.episodes:,} episodes of {args.n_envs} hosts at once")
         try:
@@ -192,21 +195,6 @@ def run(args: Args, argv: list[str]) -> int:
             return 130
     report(args, argv, results)
     return 0
-
-
-def make_controller(args: Args, env: EnvBase) -> ActorCritic:
-    """Return the untrained controller."""
-    sizes = (len(Op), len(args.env.sites), len(args.env.blueprints))
-    habit = [0.0] * sum(sizes)
-    habit[Op.CULL] = args.cull_logit
-    return make_actor_critic(
-        env,
-        args.memory,
-        hidden_size=args.hidden_size,
-        encoder_size=args.encoder_size,
-        seed=args.seed,
-        options=ActorCriticOptions(head_names=HEADS, initial_logits=tuple(habit)),
-    )
 
 
 def write_config(args: Args, argv: list[str]) -> None:
