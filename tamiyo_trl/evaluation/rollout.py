@@ -15,15 +15,23 @@ from .. import keys
 from ..errors import ConfigError, SpecError
 
 Tick = Callable[[int], None]
+Watch = Callable[[TensorDictBase], None]
 
 
 def rollout_episodes(
-    env: EnvBase, policy: TensorDictModuleBase, episodes: int, *, on_episodes: Tick | None = None
+    env: EnvBase,
+    policy: TensorDictModuleBase,
+    episodes: int,
+    *,
+    on_episodes: Tick | None = None,
+    interaction: InteractionType = InteractionType.DETERMINISTIC,
+    watch: Watch | None = None,
 ) -> list[TensorDictBase]:
     """Return `episodes` complete episodes, each a TensorDict [T], in the order (k-th episode, env).
 
     Every env plays the same number of episodes, so that equal seeds give equal hosts to every policy. The policy acts
-    by its mode; `on_episodes` is told how many more are complete.
+    by its mode unless `interaction` says otherwise; `on_episodes` is told how many more are complete, and `watch` sees
+    every step of all envs once the policy has chosen and before the environment acts.
 
     Raises:
         ConfigError: `episodes` is not a multiple of the number of envs.
@@ -35,9 +43,11 @@ def rollout_episodes(
     done: list[list[TensorDictBase]] = [[] for _ in range(n_envs)]
     running: list[list[TensorDictBase]] = [[] for _ in range(n_envs)]
     tensordict = env.reset()
-    with torch.no_grad(), set_interaction_type(InteractionType.DETERMINISTIC):
+    with torch.no_grad(), set_interaction_type(interaction):
         while min(len(finished) for finished in done) < each:
             tensordict = policy(tensordict)
+            if watch is not None:
+                watch(tensordict)
             taken, tensordict = env.step_and_maybe_reset(tensordict)
             flat = taken.reshape(n_envs)
             ended = flat["next", keys.DONE].reshape(n_envs).tolist()
