@@ -1,8 +1,173 @@
-"""stub"""
+"""The examination of a trained controller on held-out hosts: episodes, ground truth of decisions, ablations, probe."""
 
 from __future__ import annotations
 
-EXAM_STAGES = ()
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import InteractionType, TensorDictModuleBase
+from torchrl.envs import Compose, TransformedEnv
+
+from .. import keys
+from ..envs import GrowthEnv
+from ..policies import ActorCritic
+from ..seeding import derive_seed
+from .ablation import interventions
+from .episode_log import write_log
+from .forks import Decision, GroundTruth
+from .imposed import ImposedSeed
+from .probe import chance, probe_accuracy
+from .rollout import Episode, rollout_episodes
+from .study import Exam, Run, trained, write_json, write_rows
+
+EXAM_STAGES = ("held_out.csv", "sampled.csv", "imposed.csv", "ablation.json", "probe.json")
+DECISION_COLUMNS = tuple(field.name for field in dataclasses.fields(Decision))
 
 
-def examine(run, f): ...
+@dataclass(frozen=True)
+class Examinee:
+    """A trained controller and what it is examined by.
+
+    Attributes:
+        run: The run it comes from.
+        actor_critic: The controller.
+        check: Called at every step of every episode; it may raise to stop.
+    """
+
+    run: Run
+    actor_critic: ActorCritic
+    check: Callable[[], None]
+
+    @property
+    def exam(self) -> Exam:
+        """How it is examined."""
+        return self.run.exam
+
+    def play(
+        self,
+        episodes: int,
+        transforms: Compose | None = None,
+        policy: TensorDictModuleBase | None = None,
+        interaction: InteractionType = InteractionType.DETERMINISTIC,
+        judged: bool = False,
+    ) -> tuple[list[TensorDictBase], list[Decision]]:
+        """Return episodes on the held-out hosts, always the same ones, and both outcomes of its decisions if `judged`.
+
+        Sampled actions come from a random stream of their own.
+        """
+        env = GrowthEnv(self.run.plan.env, self.exam.n_envs, self.exam.seed)
+        truth = GroundTruth(env)
+
+        def watch(tensordict: TensorDictBase) -> None:
+            self.check()
+            if judged:
+                truth(tensordict)
+
+        wrapped = TransformedEnv(env, transforms or self.actor_critic.transforms())
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(self.run.plan.seed, "examination"))
+            steps = rollout_episodes(
+                wrapped, policy or self.actor_critic.policy, episodes, interaction=interaction, watch=watch
+            )
+        known = {int(item["next", keys.INFO, "episode_seed"][-1]) for item in steps}
+        return steps, [decision for decision in truth.decisions if decision.episode in known]
+
+
+def examine(run: Run, check: Callable[[], None] = lambda: None) -> None:
+    """Do every stage of the examination that has left no file yet.
+
+    Raises:
+        CheckpointError: the training is not there.
+    """
+    missing = [name for name in EXAM_STAGES if not (run.results / name).exists()]
+    if not missing:
+        return
+    examinee = Examinee(run, trained(run, GrowthEnv(run.plan.env, 1, run.exam.seed)), check)
+    for name in missing:
+        STAGES[name](examinee)
+
+
+def held_out(examinee: Examinee) -> None:
+    """Let the controller's mode meet the held-out hosts; keep episodes, decisions, entropies and what it held."""
+    steps, decisions = examinee.play(examinee.exam.episodes, judged=True)
+    results = examinee.run.results
+    write_decisions(examinee.run, "held_out_decisions.csv", decisions)
+    write_json(results / "entropy.json", entropies(examinee.actor_critic, steps))
+    keep_contents(examinee, steps)
+    write_log(results / "held_out.csv", [Episode.read(item) for item in steps])
+
+
+def sampled(examinee: Examinee) -> None:
+    """Let the controller meet the same hosts by sampled actions, as in training."""
+    steps, decisions = examinee.play(examinee.exam.sampled_episodes, interaction=InteractionType.RANDOM, judged=True)
+    write_decisions(examinee.run, "sampled_decisions.csv", decisions)
+    write_log(examinee.run.results / "sampled.csv", [Episode.read(item) for item in steps])
+
+
+def imposed(examinee: Examinee) -> None:
+    """Let the controller's mode deal with the imposed seeds, the same for every controller."""
+    steps, _ = examinee.play(examinee.exam.episodes, policy=ImposedSeed(examinee.actor_critic.policy))
+    write_log(examinee.run.results / "imposed.csv", [Episode.read(item) for item in steps])
+
+
+def ablation(examinee: Examinee) -> None:
+    """Evaluate the controller with its hidden state disturbed; a controller without one has nothing to disturb."""
+    exam, found = examinee.exam, {}
+    chosen = interventions(exam.reset_at, exam.reset_every, exam.swap_at) if examinee.actor_critic.state_keys else ()
+    for item in chosen:
+        steps, _ = examinee.play(
+            exam.episodes, item.transforms(examinee.actor_critic), item.policy(examinee.actor_critic)
+        )
+        played = [Episode.read(episode) for episode in steps]
+        found[item.name] = {str(episode.seed): round(episode.final_accuracy, 6) for episode in played}
+    write_json(examinee.run.results / "ablation.json", found)
+
+
+def probe(examinee: Examinee) -> None:
+    """Read the hidden deficit from the memory's output and from the observation, step by step."""
+    contents = np.load(examinee.run.work / "contents.npz")
+    labels, steps = contents["deficit"].tolist(), list(range(contents["core"].shape[1]))
+    folds = min(8, int(np.unique(labels, return_counts=True)[1].min()))
+    found: dict[str, object] = {"steps": steps, "episodes": len(labels), "chance": chance(labels)}
+    if folds >= 2:
+        found |= {
+            name: probe_accuracy(contents[name].astype(np.float32), labels, steps, folds)
+            for name in ("core", "observation")
+        }
+    write_json(examinee.run.results / "probe.json", found)
+
+
+STAGES: dict[str, Callable[[Examinee], None]] = dict(
+    zip(EXAM_STAGES, (held_out, sampled, imposed, ablation, probe), strict=True)
+)
+
+
+def write_decisions(run: Run, name: str, decisions: Sequence[Decision]) -> None:
+    """Write one line per decision."""
+    write_rows(run.results / name, [dataclasses.asdict(decision) for decision in decisions], DECISION_COLUMNS)
+
+
+def entropies(actor_critic: ActorCritic, steps: Sequence[TensorDictBase]) -> dict[str, list[float]]:
+    """Return the mean entropy of each head at each step of the complete episodes, in nats; they sum to the joint."""
+    length = max(len(item) for item in steps)
+    whole = torch.stack([item for item in steps if len(item) == length])
+    with torch.no_grad():
+        heads = actor_critic.policy[-1].get_dist(whole).head_entropies()
+    return {name: [round(value, 5) for value in heads[name].mean(0).tolist()] for name in actor_critic.head_names}
+
+
+def keep_contents(examinee: Examinee, steps: Sequence[TensorDictBase]) -> None:
+    """Keep what the controller saw and held at every step of the complete episodes, for the probe."""
+    length = max(len(item) for item in steps)
+    whole = torch.stack([item for item in steps if len(item) == length])
+    np.savez_compressed(
+        examinee.run.work / "contents.npz",
+        core=whole[keys.CORE].numpy().astype(np.float16),
+        observation=whole[keys.OBSERVATION].numpy().astype(np.float16),
+        deficit=whole["next", keys.INFO, "deficit"][:, -1, 0].numpy().astype(np.int64),
+        seed=whole["next", keys.INFO, "episode_seed"][:, -1, 0].numpy(),
+    )

@@ -52,7 +52,7 @@ class Exam:
     episodes: int = 64
     n_envs: int = 32
     seed: int = 1_000_003
-    sampled_episodes: int = 32
+    sampled_episodes: int = 64
     reset_at: tuple[int, ...] = (4, 8, 12, 16)
     reset_every: tuple[int, ...] = (1, 4, 8)
     swap_at: tuple[int, ...] = (8,)
@@ -118,12 +118,19 @@ def claim(run: Run) -> None:
     path = run.results / "run.json"
     settings = json.loads(json.dumps(dataclasses.asdict(run.plan), default=str))
     if path.exists():
-        if json.loads(path.read_text())["plan"] != settings:
+        if not _agree(json.loads(path.read_text())["plan"], settings):
             raise RunFolderError(f"{run.results} holds a run with other settings; remove it or choose another folder")
         return
     versions = {"python": platform.python_version()}
     versions |= {name: version(name) for name in ("torch", "torchrl", "tensordict")}
     write_json(path, {"command": run.command, "versions": versions, "plan": settings})
+
+
+def _agree(saved: Any, present: Any) -> bool:
+    """Return whether settings agree wherever both are known: a later version may know more of them."""
+    if isinstance(saved, dict) and isinstance(present, dict):
+        return all(_agree(saved[name], present[name]) for name in saved.keys() & present.keys())
+    return bool(saved == present)
 
 
 def deficit_summary(batch: TensorDictBase) -> dict[str, float]:
