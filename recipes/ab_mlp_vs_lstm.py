@@ -31,6 +31,7 @@ from tamiyo_trl.evaluation.examination import EXAM_STAGES, examine
 from tamiyo_trl.evaluation.experiment import ControllerSettings, RunPlan
 from tamiyo_trl.evaluation.jobs import Job, obey_parent, run_jobs
 from tamiyo_trl.evaluation.study import Exam, Run, train_run
+from tamiyo_trl.evaluation.tuning import scores, tuning_table
 from tamiyo_trl.objectives import PPOConfig
 
 console = Console()
@@ -52,6 +53,7 @@ VARIANTS: dict[str, ControllerSettings] = {
     "slice-16": dataclasses.replace(START, ppo=PPOConfig(slice_len=16)),
     "refresh": dataclasses.replace(START, ppo=PPOConfig(refresh="epoch")),
 }
+TUNING_ARMS = ("mlp-minimal", "lstm-minimal")
 TUNING_EPISODES = 480
 TUNING_SEEDS = (900, 901)
 
@@ -104,7 +106,7 @@ class Args:
 
     Attributes:
         budget: smoke (toy hosts), small or full.
-        arms: Arms to run: a memory and an observation set each.
+        arms: Arms to run, a memory and an observation set each; none given runs all (tuning: those on `minimal`).
         seeds: Training seeds of each arm, 0 to seeds - 1; 0 takes the budget's number.
         at_once: Runs at once; one for each core.
         results: Folder of the small files that reports are made of; "" is docs/results/evidence/ab for the full budget,
@@ -116,7 +118,7 @@ class Args:
     """
 
     budget: Literal["smoke", "small", "full"] = "full"
-    arms: tuple[str, ...] = ARMS
+    arms: tuple[str, ...] = ()
     seeds: int = 0
     at_once: int = 2
     results: str = ""
@@ -131,6 +133,11 @@ class Args:
                 raise ConfigError(f"arms must be of {', '.join(ARMS)}; got {arm!r}")
         if self.at_once < 1 or self.seeds < 0:
             raise ConfigError(f"at_once must be positive and seeds not negative, got {self.at_once} and {self.seeds}")
+
+    @property
+    def chosen_arms(self) -> tuple[str, ...]:
+        """The arms to run."""
+        return self.arms or (TUNING_ARMS if self.tune else ARMS)
 
     @property
     def work_folder(self) -> Path:
@@ -154,10 +161,10 @@ def runs(args: Args, command: str = "") -> dict[str, Run]:
     if args.tune:
         for seed in TUNING_SEEDS:
             for setting, controller in VARIANTS.items():
-                wanted += [(f"{arm}/{setting}", arm, seed, TUNING_EPISODES, controller) for arm in args.arms]
+                wanted += [(f"{arm}/{setting}", arm, seed, TUNING_EPISODES, controller) for arm in args.chosen_arms]
     else:
         for seed in range(args.seeds or budget.seeds):
-            wanted += [(arm, arm, seed, budget.episodes, budget.controller) for arm in args.arms]
+            wanted += [(arm, arm, seed, budget.episodes, budget.controller) for arm in args.chosen_arms]
     found = {}
     for place, arm, seed, episodes, controller in wanted:
         memory, _, observation = arm.partition("-")
@@ -227,7 +234,25 @@ def conduct(args: Args, argv: list[str], every: dict[str, Run]) -> int:
         failures = run_jobs(jobs, args.at_once, tick)
     for failure in failures:
         print(f"error: {failure.job.name} ended with status {failure.status}:\n{failure.tail}", file=sys.stderr)
+    if args.tune:
+        report_tuning(args)
     return 1 if failures else 0
+
+
+def report_tuning(args: Args) -> None:
+    """Write what the short runs scored."""
+    found = scores(args.results_folder, args.chosen_arms, list(VARIANTS), TUNING_SEEDS)
+    page = f"""# Learner settings, tried on tuning seeds
+
+Mean final test accuracy (%) of the last quarter of {TUNING_EPISODES} training episodes, sampled actions, all deficits
+counting alike; in brackets the tuning seeds {", ".join(map(str, TUNING_SEEDS))} one by one. Each setting is one change of
+`start`; all arms get the same settings and the same effort.
+
+{tuning_table(found)}
+
+Made by `python recipes/ab_mlp_vs_lstm.py --tune`.
+"""
+    (args.results_folder / "README.md").write_text(page)
 
 
 def done(run: Run, stages: int) -> int:

@@ -6,9 +6,9 @@ import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 
 from ..envs import GrowthConfig
 from ..envs.actions import Op
@@ -61,10 +61,8 @@ def _episode(row: dict[str, str], config: GrowthConfig) -> Episode:
     accuracy = np.array([float(value) for value in row["val_accuracy"].split()], dtype=np.float32)
     action = _actions(row["actions"], len(accuracy))
     stage, blueprint, alpha = lives(action, config)
-    numbers = {name: (int if name in _WHOLE else float)(row[name]) for name in _NUMBERS}
-    return Episode(  # type: ignore[arg-type]  # whole numbers are int
-        **numbers, val_accuracy=accuracy, stage=stage, blueprint=blueprint, alpha=alpha, action=action
-    )
+    numbers: dict[str, Any] = {name: (int if name in _WHOLE else float)(row[name]) for name in _NUMBERS}
+    return Episode(**numbers, val_accuracy=accuracy, stage=stage, blueprint=blueprint, alpha=alpha, action=action)
 
 
 def _actions(text: str, n_steps: int) -> np.ndarray:
@@ -101,8 +99,3 @@ def lives(action: np.ndarray, config: GrowthConfig) -> tuple[np.ndarray, np.ndar
         found.append((lifecycle.stage[0].numpy().copy(), kinds.copy(), lifecycle.alpha[0].numpy().copy()))
     stage, blueprint, alpha = (np.stack(part) for part in zip(*found, strict=True))
     return stage, blueprint, alpha
-
-
-def seeds_by_host(episodes: Sequence[Episode]) -> torch.Tensor:
-    """Return the episodes' seeds, int64 [N]: equal seeds are equal hosts."""
-    return torch.tensor([episode.seed for episode in episodes])

@@ -153,17 +153,22 @@ def write_decisions(run: Run, name: str, decisions: Sequence[Decision]) -> None:
 
 def entropies(actor_critic: ActorCritic, steps: Sequence[TensorDictBase]) -> dict[str, list[float]]:
     """Return the mean entropy of each head at each step of the complete episodes, in nats; they sum to the joint."""
-    length = max(len(item) for item in steps)
-    whole = torch.stack([item for item in steps if len(item) == length])
+    whole = complete(steps)
     with torch.no_grad():
         heads = actor_critic.policy[-1].get_dist(whole).head_entropies()
     return {name: [round(value, 5) for value in heads[name].mean(0).tolist()] for name in actor_critic.head_names}
 
 
+def complete(steps: Sequence[TensorDictBase]) -> TensorDictBase:
+    """Return the episodes of full length as one TensorDict [N, T]."""
+    length = max(len(item) for item in steps)
+    whole: TensorDictBase = torch.stack([item for item in steps if len(item) == length])
+    return whole
+
+
 def keep_contents(examinee: Examinee, steps: Sequence[TensorDictBase]) -> None:
     """Keep what the controller saw and held at every step of the complete episodes, for the probe."""
-    length = max(len(item) for item in steps)
-    whole = torch.stack([item for item in steps if len(item) == length])
+    whole = complete(steps)
     np.savez_compressed(
         examinee.run.work / "contents.npz",
         core=whole[keys.CORE].numpy().astype(np.float16),

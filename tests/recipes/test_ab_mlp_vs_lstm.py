@@ -1,0 +1,141 @@
+"""The A/B recipe as a user meets it: what it leaves, repeats, resumes and refuses."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RECIPE = ROOT / "recipes" / "ab_mlp_vs_lstm.py"
+RUN = "lstm-minimal/seed_0"
+FILES = ("run.json", "training.json", "curve.csv", "held_out.csv", "held_out_decisions.csv", "sampled.csv")
+FILES += ("sampled_decisions.csv", "imposed.csv", "ablation.json", "probe.json", "entropy.json")
+
+
+@pytest.fixture(scope="module")
+def recipe() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("ab_recipe", RECIPE)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def arguments(folder: Path, *more: str) -> list[str]:
+    return ["--budget", "smoke", "--arms", "lstm-minimal", "--seeds", "1", "--work", str(folder), *more]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The work folder of one finished study, done by the recipe as a process."""
+    folder = tmp_path_factory.mktemp("study")
+    result = subprocess.run(
+        [sys.executable, str(RECIPE), *arguments(folder)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder
+
+
+def test_a_run_leaves_small_files_of_every_stage(finished):
+    results = finished / "results" / RUN
+    assert sorted(path.name for path in results.iterdir()) == sorted(FILES)
+    assert sum(path.stat().st_size for path in results.iterdir()) < 30_000
+    curve = list(csv.DictReader((results / "curve.csv").open()))
+    assert [row["episodes"] for row in curve] == ["4", "8"]
+    assert len(list(csv.DictReader((results / "held_out.csv").open()))) == 8
+    ablations = json.loads((results / "ablation.json").read_text())
+    assert list(ablations) == ["reset at 4", "reset every 1", "swapped at 4"]
+    assert all(len(hosts) == 8 for hosts in ablations.values())
+    assert (finished / RUN / "checkpoints").is_dir()
+
+
+def test_a_stopped_run_goes_on_and_equals_an_uninterrupted_one(recipe, finished, tmp_path, monkeypatch):
+    """Stopped after the first update, and again before the last stages of the examination."""
+    command = arguments(tmp_path, "--only", RUN)
+    calls = 0
+
+    def stop_at(number: int):
+        def check() -> None:
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                raise KeyboardInterrupt
+
+        return lambda: check
+
+    for number in (1, 40):
+        calls = 0
+        monkeypatch.setattr(recipe, "obey_parent", stop_at(number))
+        assert recipe.main(command) == 130
+    results = tmp_path / "results" / RUN
+    assert (results / "curve.csv").exists()
+    assert not (results / "probe.json").exists()
+    monkeypatch.setattr(recipe, "obey_parent", lambda: lambda: None)
+    assert recipe.main(command) == 0
+    for name in FILES:
+        if name not in ("run.json", "training.json"):
+            assert (results / name).read_bytes() == (finished / "results" / RUN / name).read_bytes(), name
+
+
+def test_a_finished_study_is_not_done_again(recipe, finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+    assert recipe.main(arguments(finished)) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+
+
+def test_seed_n_meets_the_same_hosts_in_every_arm(recipe):
+    every = recipe.runs(recipe.Args(budget="full"))
+    assert len(every) == 20
+    for name, run in every.items():
+        arm, _, seed = name.partition("/seed_")
+        assert (run.plan.memory, run.plan.env.observation) == tuple(arm.split("-"))
+        assert run.plan.seed == int(seed)
+        assert run.plan.seed != run.exam.seed
+        assert run.plan.controller == recipe.CHOSEN
+        assert run.plan.episodes >= 3000
+    assert not set(recipe.TUNING_SEEDS) & {run.plan.seed for run in every.values()}
+
+
+def test_tuning_tries_the_same_settings_in_every_arm(recipe):
+    tried: dict[str, set[str]] = {}
+    for name in recipe.runs(recipe.Args(tune=True)):
+        arm, setting, _ = name.split("/")
+        tried.setdefault(arm, set()).add(setting)
+    assert set(tried) == {"mlp-minimal", "lstm-minimal"}
+    assert all(settings == set(recipe.VARIANTS) for settings in tried.values())
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--arms", "gru-minimal"], "arms must be of"),
+        (["--at-once", "0"], "at_once must be positive"),
+        (["--only", "mlp-minimal/seed_7"], "only must be one of"),
+    ],
+)
+def test_bad_input_gets_one_clear_line(recipe, capsys, tmp_path, more, message):
+    assert recipe.main(["--budget", "smoke", "--work", str(tmp_path), *more]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_results_of_other_settings_are_not_mixed(recipe, finished, capsys, tmp_path):
+    results = tmp_path / "results" / RUN
+    results.mkdir(parents=True)
+    saved = json.loads((finished / "results" / RUN / "run.json").read_text())
+    saved["plan"]["episodes"] = 16
+    (results / "run.json").write_text(json.dumps(saved))
+    assert recipe.main(arguments(tmp_path, "--only", RUN)) == 2
+    assert "other settings" in capsys.readouterr().err
