@@ -93,9 +93,9 @@ BUDGETS = {
         4,
         TOY,
         ControllerSettings(hidden_size=16, encoder_size=16, cull_logit=0.0, ppo=PPOConfig(slice_len=6, minibatches=2)),
-        Exam(episodes=8, n_envs=8, sampled_episodes=8, reset_at=(4,), reset_every=(1,), swap_at=(4,)),
+        Exam(8, n_envs=8, sampled_episodes=8, disturbed_episodes=8, reset_at=(4,), reset_every=(1,), swap_at=(4,)),
     ),
-    "small": Budget(480, 3, 16, GrowthConfig(image_size=8), CHOSEN, Exam(episodes=32)),
+    "small": Budget(480, 3, 16, GrowthConfig(image_size=8), CHOSEN, Exam(episodes=32, sampled_episodes=32)),
     "full": Budget(3008, 5, 16, GrowthConfig(image_size=8), CHOSEN, Exam()),
 }
 
@@ -245,8 +245,8 @@ def report_tuning(args: Args) -> None:
     page = f"""# Learner settings, tried on tuning seeds
 
 Mean final test accuracy (%) of the last quarter of {TUNING_EPISODES} training episodes, sampled actions, all deficits
-counting alike; in brackets the tuning seeds {", ".join(map(str, TUNING_SEEDS))} one by one. Each setting is one change of
-`start`; all arms get the same settings and the same effort.
+counting alike; in brackets the tuning seeds {", ".join(map(str, TUNING_SEEDS))} one by one. Each setting is one change
+of `start`; all arms get the same settings and the same effort.
 
 {tuning_table(found)}
 

@@ -14,6 +14,7 @@ from torchrl.envs import Compose, TransformedEnv
 
 from .. import keys
 from ..envs import GrowthEnv
+from ..envs.actions import Op
 from ..policies import ActorCritic
 from ..seeding import derive_seed
 from .ablation import interventions
@@ -53,19 +54,18 @@ class Examinee:
         transforms: Compose | None = None,
         policy: TensorDictModuleBase | None = None,
         interaction: InteractionType = InteractionType.DETERMINISTIC,
-        judged: bool = False,
+        judged: Sequence[Op] = (),
     ) -> tuple[list[TensorDictBase], list[Decision]]:
-        """Return episodes on the held-out hosts, always the same ones, and both outcomes of its decisions if `judged`.
+        """Return episodes on the held-out hosts, always the same ones, and both outcomes of the `judged` decisions.
 
         Sampled actions come from a random stream of their own.
         """
         env = GrowthEnv(self.run.plan.env, self.exam.n_envs, self.exam.seed)
-        truth = GroundTruth(env)
+        truth = GroundTruth(env, judged)
 
         def watch(tensordict: TensorDictBase) -> None:
             self.check()
-            if judged:
-                truth(tensordict)
+            truth(tensordict)
 
         wrapped = TransformedEnv(env, transforms or self.actor_critic.transforms())
         with torch.random.fork_rng(devices=[]):
@@ -93,7 +93,7 @@ def examine(run: Run, check: Callable[[], None] = lambda: None) -> None:
 
 def held_out(examinee: Examinee) -> None:
     """Let the controller's mode meet the held-out hosts; keep episodes, decisions, entropies and what it held."""
-    steps, decisions = examinee.play(examinee.exam.episodes, judged=True)
+    steps, decisions = examinee.play(examinee.exam.episodes, judged=(Op.FOSSILIZE, Op.CULL))
     results = examinee.run.results
     write_decisions(examinee.run, "held_out_decisions.csv", decisions)
     write_json(results / "entropy.json", entropies(examinee.actor_critic, steps))
@@ -102,8 +102,10 @@ def held_out(examinee: Examinee) -> None:
 
 
 def sampled(examinee: Examinee) -> None:
-    """Let the controller meet the same hosts by sampled actions, as in training."""
-    steps, decisions = examinee.play(examinee.exam.sampled_episodes, interaction=InteractionType.RANDOM, judged=True)
+    """Let the controller meet the same hosts by sampled actions, as in training; of its decisions, culls are judged."""
+    steps, decisions = examinee.play(
+        examinee.exam.sampled_episodes, interaction=InteractionType.RANDOM, judged=(Op.CULL,)
+    )
     write_decisions(examinee.run, "sampled_decisions.csv", decisions)
     write_log(examinee.run.results / "sampled.csv", [Episode.read(item) for item in steps])
 
@@ -120,7 +122,7 @@ def ablation(examinee: Examinee) -> None:
     chosen = interventions(exam.reset_at, exam.reset_every, exam.swap_at) if examinee.actor_critic.state_keys else ()
     for item in chosen:
         steps, _ = examinee.play(
-            exam.episodes, item.transforms(examinee.actor_critic), item.policy(examinee.actor_critic)
+            exam.disturbed_episodes, item.transforms(examinee.actor_critic), item.policy(examinee.actor_critic)
         )
         played = [Episode.read(episode) for episode in steps]
         found[item.name] = {str(episode.seed): round(episode.final_accuracy, 6) for episode in played}

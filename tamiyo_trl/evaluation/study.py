@@ -44,6 +44,7 @@ class Exam:
         n_envs: Hosts at once; it decides which hosts they are, so every controller must be examined with the same.
         seed: Root seed of the held-out hosts; no training uses it.
         sampled_episodes: Of these hosts, how many are also met by sampled actions, as in training.
+        disturbed_episodes: Of these hosts, how many are met with the hidden state disturbed, in each way below.
         reset_at: Steps at which the hidden state is reset once, one evaluation each.
         reset_every: Periods of repeated resets, one evaluation each.
         swap_at: Steps at which the hidden states change places between hosts, one evaluation each.
@@ -53,8 +54,9 @@ class Exam:
     n_envs: int = 32
     seed: int = 1_000_003
     sampled_episodes: int = 64
-    reset_at: tuple[int, ...] = (4, 8, 12, 16)
-    reset_every: tuple[int, ...] = (1, 4, 8)
+    disturbed_episodes: int = 32
+    reset_at: tuple[int, ...] = (4, 8, 12)
+    reset_every: tuple[int, ...] = (1, 4)
     swap_at: tuple[int, ...] = (8,)
 
 
