@@ -30,12 +30,14 @@ from tamiyo_trl.errors import ConfigError, TamiyoError
 from tamiyo_trl.evaluation.examination import EXAM_STAGES, examine
 from tamiyo_trl.evaluation.experiment import ControllerSettings, RunPlan
 from tamiyo_trl.evaluation.jobs import Job, obey_parent, run_jobs
+from tamiyo_trl.evaluation.references import measure_references
 from tamiyo_trl.evaluation.study import Exam, Run, train_run
 from tamiyo_trl.evaluation.tuning import scores, tuning_table
 from tamiyo_trl.objectives import PPOConfig
 
 console = Console()
 
+REFERENCES = "references"
 ARMS = ("mlp-minimal", "lstm-minimal", "mlp-summary", "lstm-summary")
 
 # The same for all arms; chosen by `python recipes/ab_mlp_vs_lstm.py --tune`: docs/results/evidence/tuning/README.md.
@@ -195,10 +197,14 @@ def main(argv: list[str]) -> int:
 
 def perform(args: Args, every: dict[str, Run]) -> int:
     """Do one run in this process."""
-    if args.only not in every:
-        raise ConfigError(f"only must be one of {', '.join(every)}; got {args.only!r}")
+    if args.only not in (*every, REFERENCES):
+        raise ConfigError(f"only must be one of {', '.join((*every, REFERENCES))}; got {args.only!r}")
 
     check = obey_parent()
+    if args.only == REFERENCES:
+        budget = BUDGETS[args.budget]
+        measure_references(budget.env, budget.exam, args.results_folder / REFERENCES, check)
+        return 0
     train_run(every[args.only], lambda metrics: check())
     if args.stages == "all" and not args.tune:
         examine(every[args.only], check)
@@ -214,6 +220,9 @@ def conduct(args: Args, argv: list[str], every: dict[str, Run]) -> int:
         for name, run in every.items()
         if done(run, stages) < run.updates + stages
     ]
+    if not args.tune and not (args.results_folder / REFERENCES / "random-legal.csv").exists():
+        command = (sys.executable, __file__, *argv, "--only", REFERENCES)
+        jobs.insert(0, Job(REFERENCES, command, args.work_folder / REFERENCES / "log.txt"))
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[shown]}")]
     shown_at = 0.0
     with Progress(
@@ -225,7 +234,9 @@ def conduct(args: Args, argv: list[str], every: dict[str, Run]) -> int:
         def tick(running: list[Job]) -> None:
             nonlocal shown_at
             completed = sum(done(run, stages) for run in every.values())
-            names = ", ".join(f"{job.name} {done(every[job.name], stages)}" for job in running)
+            names = ", ".join(
+                f"{job.name} {done(every[job.name], stages)}" if job.name in every else job.name for job in running
+            )
             bar.update(task, completed=completed, shown=names)
             if not console.is_terminal and time.monotonic() - shown_at > 60:
                 shown_at = time.monotonic()

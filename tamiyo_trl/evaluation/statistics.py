@@ -59,3 +59,62 @@ def paired(first: Sequence[float], second: Sequence[float], seed: int = 0) -> Es
     if len(first) != len(second):
         raise ConfigError(f"paired values must be equally many, got {len(first)} and {len(second)}")
     return estimate([a - b for a, b in zip(first, second, strict=True)], seed)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A paired comparison: the mean difference with its interval, and how large it is against its own spread.
+
+    Attributes:
+        difference: Mean of first - second with its 95% bootstrap interval.
+        effect_size: Mean difference over the standard deviation of the differences (Cohen's d for pairs); NaN for one
+            pair, infinite where all pairs differ by the same non-zero amount.
+        wins: Pairs in which the first is larger.
+    """
+
+    difference: Estimate
+    effect_size: float
+    wins: int
+
+    def text(self, scale: float = 100.0, digits: int = 1) -> str:
+        """Return e.g. `+1.2 [+0.4, +2.1], d = 0.9, 4 of 5`."""
+        n = self.difference.n
+        return f"{self.difference.text(scale, digits, sign=True)}, d = {self.effect_size:.2f}, {self.wins} of {n}"
+
+
+def comparison(first: Sequence[float], second: Sequence[float], seed: int = 0) -> Comparison:
+    """Return the paired comparison of two controllers over pairs that share everything else.
+
+    Raises:
+        ConfigError: the two do not have one value each per pair.
+    """
+    difference = paired(first, second, seed)
+    each = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
+    spread = float(each.std(ddof=1)) if len(each) > 1 else float("nan")
+    if spread == 0:
+        size = 0.0 if difference.mean == 0 else float(np.copysign(np.inf, difference.mean))
+    else:
+        size = difference.mean / spread
+    return Comparison(difference, size, int((each > 0).sum()))
+
+
+def share(hits: Sequence[float], counts: Sequence[float], seed: int = 0, resamples: int = 10_000) -> Estimate | None:
+    """Return sum(hits) / sum(counts) with a bootstrap interval over clusters (one hit and one count number each).
+
+    What happened in one cluster (an episode, a run) belongs together, so clusters are drawn, not single events. The
+    estimate's n is the number of events, sum(counts); None where there are none.
+
+    Raises:
+        ConfigError: hits and counts are not equally many.
+    """
+    if len(hits) != len(counts):
+        raise ConfigError(f"hits and counts must be equally many, got {len(hits)} and {len(counts)}")
+    hit, count = np.asarray(hits, dtype=float), np.asarray(counts, dtype=float)
+    if not count.sum():
+        return None
+    mean = float(hit.sum() / count.sum())
+    drawn = np.random.default_rng(seed).integers(0, len(hit), size=(resamples, len(hit)))
+    totals = count[drawn].sum(1)
+    ratios = hit[drawn].sum(1)[totals > 0] / totals[totals > 0]
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    return Estimate(mean, float(low), float(high), int(count.sum()))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.evaluation import estimate, paired
+from tamiyo_trl.evaluation.statistics import comparison, share
 
 
 def plain_bootstrap(values: list[float], resamples: int) -> tuple[float, float]:
@@ -51,3 +54,28 @@ def test_nothing_and_unpaired_values_are_refused():
         estimate([])
     with pytest.raises(ConfigError, match="got 2 and 1"):
         paired([1.0, 2.0], [1.0])
+
+
+def test_comparison_by_hand():
+    """Differences 1, 3, -1, 1: mean 1, deviation sqrt((0 + 4 + 4 + 0) / 3), three wins."""
+    found = comparison([2.0, 5.0, 1.0, 3.0], [1.0, 2.0, 2.0, 2.0])
+    assert found.difference.mean == 1.0
+    assert found.effect_size == pytest.approx(1 / math.sqrt(8 / 3))
+    assert found.wins == 3
+    assert found.text(1.0) == f"{found.difference.text(1.0, sign=True)}, d = 0.61, 3 of 4"
+
+
+def test_effect_size_of_equal_differences():
+    assert comparison([2.0, 3.0], [1.0, 2.0]).effect_size == math.inf
+    assert comparison([1.0, 2.0], [1.0, 2.0]).effect_size == 0.0
+    assert math.isnan(comparison([1.0], [0.0]).effect_size)
+
+
+def test_share_pools_events_and_draws_clusters():
+    """3 of 4 events in two clusters: a bootstrap of the clusters gives 2/2, 3/4 or 1/2, its tails the outer two."""
+    found = share([2, 1], [2, 2])
+    assert (found.mean, found.n) == (0.75, 4)
+    assert (found.low, found.high) == (0.5, 1.0)
+    assert share([0, 0], [0, 0]) is None
+    with pytest.raises(ConfigError, match="equally many"):
+        share([1], [1, 2])
