@@ -30,7 +30,7 @@ from tamiyo_trl.errors import ConfigError, TamiyoError
 from tamiyo_trl.evaluation.examination import EXAM_STAGES, examine
 from tamiyo_trl.evaluation.experiment import ControllerSettings, RunPlan
 from tamiyo_trl.evaluation.jobs import Job, obey_parent, run_jobs
-from tamiyo_trl.evaluation.references import measure_references
+from tamiyo_trl.evaluation.references import load_effects, measure_references
 from tamiyo_trl.evaluation.study import Exam, Run, train_run
 from tamiyo_trl.evaluation.tuning import scores, tuning_table
 from tamiyo_trl.objectives import PPOConfig
@@ -38,6 +38,7 @@ from tamiyo_trl.objectives import PPOConfig
 console = Console()
 
 REFERENCES = "references"
+EFFECTS = Path(__file__).parents[1] / "docs/results/effects/mixed-digits-8"  # what the oracle knows
 ARMS = ("mlp-minimal", "lstm-minimal", "mlp-summary", "lstm-summary")
 
 # The same for all arms; chosen by `python recipes/ab_mlp_vs_lstm.py --tune`: docs/results/evidence/tuning/README.md.
@@ -203,7 +204,8 @@ def perform(args: Args, every: dict[str, Run]) -> int:
     check = obey_parent()
     if args.only == REFERENCES:
         budget = BUDGETS[args.budget]
-        measure_references(budget.env, budget.exam, args.results_folder / REFERENCES, check)
+        effects = load_effects(EFFECTS)
+        measure_references(budget.env, budget.exam, effects, args.results_folder / REFERENCES, check)
         return 0
     train_run(every[args.only], lambda metrics: check())
     if args.stages == "all" and not args.tune:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -107,6 +108,31 @@ def watching(config: GrowthConfig) -> GrowthConfig:
     return dataclasses.replace(config, observation="snapshot")
 
 
+def load_effects(folder: Path) -> Effects:
+    """Return the map of effects that lies in a folder (see recipes/map_effects.py), net of the rent it was made with.
+
+    Raises:
+        ConfigError: there is no map.
+    """
+    settings = folder / "settings.json"
+    if not settings.exists():
+        raise ConfigError(f"{folder} holds no map of effects: python recipes/map_effects.py")
+    known = json.loads(settings.read_text())
+    rent, deficits = known["env"]["rewards"]["rent"], [item["name"] for item in known["family"]["deficits"]]
+    places = [folder / deficit.replace(" ", "-") for deficit in deficits]
+    arms = [NEVER, *sorted(path.stem for path in places[0].glob("*.json") if path.stem != NEVER)]
+    net = []
+    for place in places:
+        row = []
+        for arm in arms:
+            found = json.loads((place / f"{arm}.json").read_text())
+            added, host = np.array(found["added_parameters"]), np.array(found["host_parameters"])
+            row.append(np.array(found["final_accuracy"]) - rent * np.log1p(added / host))
+        net.append(row)
+    hosts = min(len(values) for row in net for values in row)
+    return Effects(tuple(deficits), tuple(arms), np.array([[values[:hosts] for values in row] for row in net]))
+
+
 def log_path(folder: Path, name: str) -> Path:
     """Return the log of this controller."""
     return folder / f"{name.replace(' ', '-')}.csv"
@@ -146,10 +172,11 @@ def play_reference(
 
 
 def measure_references(
-    config: GrowthConfig, exam: Exam, folder: Path, check: Callable[[], None] = lambda: None
+    config: GrowthConfig, exam: Exam, effects: Effects, folder: Path, check: Callable[[], None] = lambda: None
 ) -> None:
-    """Measure what the comparison of trained controllers needs: never-grow, random-legal, the imposed seeds' worth."""
+    """Measure what trained controllers are compared with, and what each imposed seed is worth."""
     play_reference("never-grow", NeverGrow(), config, exam, folder, check)
+    play_reference("oracle", Oracle(config, best_plans(effects, config)), config, exam, folder, check)
     play_reference("imposed", ImposedSeed(CullAtOnce()), config, exam, folder, check, judged=(Op.CULL,))
     both = (Op.FOSSILIZE, Op.CULL)
     play_reference("random-legal", RandomLegal(exam.seed), config, exam, folder, check, judged=both)

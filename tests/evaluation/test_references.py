@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from tamiyo_trl.evaluation.precision import read_decisions
 from tamiyo_trl.evaluation.references import (
     Oracle,
     best_plans,
+    load_effects,
     make_reference,
     measure_references,
     never_by_deficit,
@@ -62,15 +65,27 @@ def test_schedules_are_read_from_choices():
 
 def test_references_are_measured_once(tmp_path):
     exam = Exam(episodes=4, n_envs=4)
-    measure_references(TINY, exam, tmp_path)
+    measure_references(TINY, exam, effects(), tmp_path)
     files = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert set(files) == {
-        *("never-grow.csv", "imposed.csv", "imposed-decisions.csv"),
+        *("never-grow.csv", "oracle.csv", "imposed.csv", "imposed-decisions.csv"),
         *("random-legal.csv", "random-legal-decisions.csv"),
     }
     assert len(read_decisions(tmp_path / "imposed-decisions.csv")) == 4
-    measure_references(TINY, exam, tmp_path)
+    measure_references(TINY, exam, effects(), tmp_path)
     assert files == {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+
+
+def test_the_committed_map_gives_the_choices_its_page_names():
+    folder = Path(__file__).parents[2] / "docs" / "results" / "effects" / "mixed-digits-8"
+    found = load_effects(folder)
+    best = {name: found.arms[arm] for name, arm in zip(found.deficits, found.best, strict=True)}
+    page = (folder / "README.md").read_text()
+    assert set(best) == set(NAMES)
+    for name, arm in best.items():
+        assert re.search(rf"^\| {name} \| [\d.]+ \| {re.escape(arm)} \|", page, re.MULTILINE), (name, arm)
+    with pytest.raises(ConfigError, match="holds no map"):
+        load_effects(folder.parent)
 
 
 def test_never_by_deficit_is_a_mean_per_deficit():
