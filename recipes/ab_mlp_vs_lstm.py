@@ -27,6 +27,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tamiyo_trl.data import SplitSizes
 from tamiyo_trl.envs import GrowthConfig, TrainingConfig
 from tamiyo_trl.errors import ConfigError, TamiyoError
+from tamiyo_trl.evaluation.evidence import Study
+from tamiyo_trl.evaluation.evidence_report import write_report
 from tamiyo_trl.evaluation.examination import EXAM_STAGES, examine
 from tamiyo_trl.evaluation.experiment import ControllerSettings, RunPlan
 from tamiyo_trl.evaluation.jobs import Job, obey_parent, run_jobs
@@ -249,6 +251,11 @@ def conduct(args: Args, argv: list[str], every: dict[str, Run]) -> int:
         print(f"error: {failure.job.name} ended with status {failure.status}:\n{failure.tail}", file=sys.stderr)
     if args.tune:
         report_tuning(args)
+    elif examined:
+        study = Study(args.results_folder, BUDGETS[args.budget].env)
+        if study.arms:
+            write_report(study, " ".join(["python recipes/ab_mlp_vs_lstm.py", *argv]))
+            console.print(f"  {args.results_folder / 'report.md'}\n  {args.results_folder / 'report.html'}")
     return 1 if failures else 0
 
 
