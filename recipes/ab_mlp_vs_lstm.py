@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,20 +21,17 @@ from typing import Literal
 import torch
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tamiyo_trl.data import SplitSizes
-from tamiyo_trl.envs import GrowthConfig, TrainingConfig
 from tamiyo_trl.errors import ConfigError, TamiyoError
+from tamiyo_trl.evaluation.budgets import BUDGETS, TUNING_EPISODES, TUNING_SEEDS, VARIANTS, Budget, run_of
+from tamiyo_trl.evaluation.conduct import conduct, perform
+from tamiyo_trl.evaluation.display import progress_display
 from tamiyo_trl.evaluation.evidence import Study
 from tamiyo_trl.evaluation.evidence_report import write_report
-from tamiyo_trl.evaluation.examination import EXAM_STAGES, examine
-from tamiyo_trl.evaluation.experiment import ControllerSettings, RunPlan
-from tamiyo_trl.evaluation.jobs import Job, obey_parent, run_jobs
+from tamiyo_trl.evaluation.jobs import obey_parent
 from tamiyo_trl.evaluation.references import load_effects, measure_references
-from tamiyo_trl.evaluation.study import Exam, Run, train_run
+from tamiyo_trl.evaluation.study import Run
 from tamiyo_trl.evaluation.tuning import scores, tuning_table
-from tamiyo_trl.objectives import PPOConfig
 
 console = Console()
 
@@ -43,66 +39,7 @@ REFERENCES = "references"
 EFFECTS = Path(__file__).parents[1] / "docs/results/effects/mixed-digits-8"  # what the oracle knows
 ARMS = ("mlp-minimal", "lstm-minimal", "mlp-summary", "lstm-summary")
 
-# The same for all arms; chosen by `python recipes/ab_mlp_vs_lstm.py --tune`: docs/results/evidence/tuning/README.md.
-CHOSEN = ControllerSettings()
-
-# What the tuning tries, each as one change of the settings it started from.
-START = ControllerSettings()
-VARIANTS: dict[str, ControllerSettings] = {
-    "start": START,
-    "lr-3e-3": dataclasses.replace(START, lr=3e-3, lr_end=3e-4),
-    "epochs-10": dataclasses.replace(START, ppo=PPOConfig(epochs=10)),
-    "slice-25": dataclasses.replace(START, ppo=PPOConfig(slice_len=25)),
-    "cull-0": dataclasses.replace(START, cull_logit=0.0),
-    "entropy-high": dataclasses.replace(START, entropy_coeff=0.06, entropy_end=0.006),
-    "slice-16": dataclasses.replace(START, ppo=PPOConfig(slice_len=16)),
-    "refresh": dataclasses.replace(START, ppo=PPOConfig(refresh="epoch")),
-}
 TUNING_ARMS = ("mlp-minimal", "lstm-minimal")
-TUNING_EPISODES = 480
-TUNING_SEEDS = (900, 901)
-
-TOY = GrowthConfig(
-    image_size=8,
-    episode_steps=12,
-    splits=SplitSizes(train=128, val=64, test=64),
-    training=TrainingConfig(images_per_step=64, batch_size=32, decay_from=6),
-)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How much is spent.
-
-    Attributes:
-        episodes: Training episodes of each run.
-        seeds: Training seeds of each arm.
-        n_envs: Hosts trained at once.
-        env: What is simulated, observation aside.
-        controller: Sizes of the controller and how it is taught.
-        exam: How trained controllers are examined.
-    """
-
-    episodes: int
-    seeds: int
-    n_envs: int
-    env: GrowthConfig
-    controller: ControllerSettings
-    exam: Exam
-
-
-BUDGETS = {
-    "smoke": Budget(
-        8,
-        2,
-        4,
-        TOY,
-        ControllerSettings(hidden_size=16, encoder_size=16, cull_logit=0.0, ppo=PPOConfig(slice_len=6, minibatches=2)),
-        Exam(8, n_envs=8, sampled_episodes=8, disturbed_episodes=8, reset_at=(4,), reset_every=(1,), swap_at=(4,)),
-    ),
-    "small": Budget(480, 3, 16, GrowthConfig(image_size=8), CHOSEN, Exam(episodes=32, sampled_episodes=32)),
-    "full": Budget(3008, 5, 16, GrowthConfig(image_size=8), CHOSEN, Exam()),
-}
 
 
 @dataclass(frozen=True)
@@ -145,6 +82,11 @@ class Args:
         return self.arms or (TUNING_ARMS if self.tune else ARMS)
 
     @property
+    def examined(self) -> bool:
+        """Whether trained controllers are examined."""
+        return self.stages == "all" and not self.tune
+
+    @property
     def work_folder(self) -> Path:
         """Folder of checkpoints and full metrics."""
         return Path(self.work or f"runs/evidence/{'tuning' if self.tune else self.budget}")
@@ -162,21 +104,19 @@ class Args:
 def runs(args: Args, command: str = "") -> dict[str, Run]:
     """Return every run by its name, arm/seed_n (arm/setting/seed_n when tuning), in the order they are done."""
     budget = BUDGETS[args.budget]
-    wanted: list[tuple[str, str, int, int, ControllerSettings]] = []
+    wanted: list[tuple[str, str, int, Budget]] = []
     if args.tune:
         for seed in TUNING_SEEDS:
             for setting, controller in VARIANTS.items():
-                wanted += [(f"{arm}/{setting}", arm, seed, TUNING_EPISODES, controller) for arm in args.chosen_arms]
+                short = dataclasses.replace(BUDGETS["full"], episodes=TUNING_EPISODES, controller=controller)
+                wanted += [(f"{arm}/{setting}", arm, seed, short) for arm in args.chosen_arms]
     else:
         for seed in range(args.seeds or budget.seeds):
-            wanted += [(arm, arm, seed, budget.episodes, budget.controller) for arm in args.chosen_arms]
+            wanted += [(arm, arm, seed, budget) for arm in args.chosen_arms]
     found = {}
-    for place, arm, seed, episodes, controller in wanted:
-        memory, _, observation = arm.partition("-")
-        env = dataclasses.replace(budget.env, observation=observation)
-        plan = RunPlan(memory, seed, episodes, budget.n_envs, env, controller)
+    for place, arm, seed, spent in wanted:
         name = f"{place}/seed_{seed}"
-        found[name] = Run(plan, args.results_folder / name, args.work_folder / name, budget.exam, command)
+        found[name] = run_of(spent, arm, seed, args.results_folder / name, args.work_folder / name, command)
     return found
 
 
@@ -185,11 +125,11 @@ def main(argv: list[str]) -> int:
     try:
         args = tyro.cli(Args, args=argv, description=__doc__)
         torch.set_num_threads(1)
-        command = " ".join(["python recipes/ab_mlp_vs_lstm.py", *(argv if not args.only else argv[:-2])])
+        command = " ".join(["python recipes/ab_mlp_vs_lstm.py", *(argv[:-2] if args.only else argv)])
         every = runs(args, command)
         if args.only:
-            return perform(args, every)
-        return conduct(args, argv, every)
+            return do_one(args, every)
+        return do_all(args, argv, every, command)
     except KeyboardInterrupt:
         console.print("\nstopped and saved; the same command goes on from here")
         return 130
@@ -198,63 +138,40 @@ def main(argv: list[str]) -> int:
         return 2
 
 
-def perform(args: Args, every: dict[str, Run]) -> int:
-    """Do one run in this process."""
+def do_one(args: Args, every: dict[str, Run]) -> int:
+    """Do one run, or measure the references, in this process."""
     if args.only not in (*every, REFERENCES):
         raise ConfigError(f"only must be one of {', '.join((*every, REFERENCES))}; got {args.only!r}")
-
-    check = obey_parent()
     if args.only == REFERENCES:
         budget = BUDGETS[args.budget]
-        effects = load_effects(EFFECTS)
-        measure_references(budget.env, budget.exam, effects, args.results_folder / REFERENCES, check)
-        return 0
-    train_run(every[args.only], lambda metrics: check())
-    if args.stages == "all" and not args.tune:
-        examine(every[args.only], check)
+        folder = args.results_folder / REFERENCES
+        measure_references(budget.env, budget.exam, load_effects(EFFECTS), folder, obey_parent())
+    else:
+        perform(every[args.only], args.examined)
     return 0
 
 
-def conduct(args: Args, argv: list[str], every: dict[str, Run]) -> int:
-    """Do all runs, each in a process of its own, and show how far they are."""
-    examined = args.stages == "all" and not args.tune
-    stages = len(EXAM_STAGES) if examined else 0
-    jobs = [
-        Job(name, (sys.executable, __file__, *argv, "--only", name), run.work / "log.txt")
-        for name, run in every.items()
-        if done(run, stages) < run.updates + stages
-    ]
-    if not args.tune and not (args.results_folder / REFERENCES / "random-legal.csv").exists():
-        command = (sys.executable, __file__, *argv, "--only", REFERENCES)
-        jobs.insert(0, Job(REFERENCES, command, args.work_folder / REFERENCES / "log.txt"))
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[shown]}")]
-    shown_at = 0.0
-    with Progress(
-        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, speed_estimate_period=1800
-    ) as bar:
-        total = sum(run.updates + stages for run in every.values())
-        task = bar.add_task("updates and examinations", total=total, shown="")
-
-        def tick(running: list[Job]) -> None:
-            nonlocal shown_at
-            completed = sum(done(run, stages) for run in every.values())
-            names = ", ".join(
-                f"{job.name} {done(every[job.name], stages)}" if job.name in every else job.name for job in running
-            )
-            bar.update(task, completed=completed, shown=names)
-            if not console.is_terminal and time.monotonic() - shown_at > 60:
-                shown_at = time.monotonic()
-                bar.console.print(f"{completed} of {total}: {names}", soft_wrap=True)
-
-        failures = run_jobs(jobs, args.at_once, tick)
+def do_all(args: Args, argv: list[str], every: dict[str, Run], command: str) -> int:
+    """Do all runs, each in a process of its own, show how far they are, and report."""
+    measured = args.tune or (args.results_folder / REFERENCES / "random-legal.csv").exists()
+    with progress_display(console, "updates and examinations") as show:
+        failures = conduct(
+            every,
+            (sys.executable, __file__, *argv, "--only"),
+            lambda name: args.work_folder / name / "log.txt",
+            at_once=args.at_once,
+            examined=args.examined,
+            first=() if measured else (REFERENCES,),
+            show=show,
+        )
     for failure in failures:
         print(f"error: {failure.job.name} ended with status {failure.status}:\n{failure.tail}", file=sys.stderr)
     if args.tune:
         report_tuning(args)
-    elif examined:
+    elif args.examined:
         study = Study(args.results_folder, BUDGETS[args.budget].env)
         if study.arms:
-            write_report(study, " ".join(["python recipes/ab_mlp_vs_lstm.py", *argv]))
+            write_report(study, command)
             console.print(f"  {args.results_folder / 'report.md'}\n  {args.results_folder / 'report.html'}")
     return 1 if failures else 0
 
@@ -273,11 +190,6 @@ of `start`; all arms get the same settings and the same effort.
 Made by `python recipes/ab_mlp_vs_lstm.py --tune`.
 """
     (args.results_folder / "README.md").write_text(page)
-
-
-def done(run: Run, stages: int) -> int:
-    """Return how many updates and examination stages of a run are done."""
-    return run.updates_done + sum((run.results / name).exists() for name in EXAM_STAGES[:stages])
 
 
 if __name__ == "__main__":

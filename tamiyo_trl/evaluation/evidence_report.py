@@ -85,8 +85,8 @@ def _page(study: Study, command: str, has_timelines: bool) -> str:
         "Ground truth: at each decision the host is forked; one branch removes the seed, the other keeps and "
         "fossilizes it, neither grows again, and final test accuracies decide. First the controllers' own seeds:",
         tables.precision_table(study),
-        "A controller that plants well has little to cull. So every controller also got the same imposed seeds (a drawn "
-        "blueprint at a drawn site, planted at step 3) and was free from then on:",
+        "A controller that plants well has little to cull. So every controller also got the same imposed seeds (a "
+        "drawn blueprint at a drawn site, planted at step 3) and was free from then on:",
         tables.imposed_table(study),
         "![Cull precision on imposed seeds](precision.png)",
         "## 4 Hidden-state ablation",

@@ -13,6 +13,8 @@ from types import ModuleType
 
 import pytest
 
+from tamiyo_trl.evaluation import budgets, conduct
+
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "ab_mlp_vs_lstm.py"
 RUN = "lstm-minimal/seed_0"
@@ -77,12 +79,12 @@ def test_a_stopped_run_goes_on_and_equals_an_uninterrupted_one(recipe, finished,
 
     for number in (1, 40):
         calls = 0
-        monkeypatch.setattr(recipe, "obey_parent", stop_at(number))
+        monkeypatch.setattr(conduct, "obey_parent", stop_at(number))
         assert recipe.main(command) == 130
     results = tmp_path / "results" / RUN
     assert (results / "curve.csv").exists()
     assert not (results / "probe.json").exists()
-    monkeypatch.setattr(recipe, "obey_parent", lambda: lambda: None)
+    monkeypatch.setattr(conduct, "obey_parent", lambda: lambda: None)
     assert recipe.main(command) == 0
     for name in FILES:
         if name not in ("run.json", "training.json"):
@@ -90,9 +92,27 @@ def test_a_stopped_run_goes_on_and_equals_an_uninterrupted_one(recipe, finished,
 
 
 def test_a_finished_study_is_not_done_again(recipe, finished):
-    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+    def made() -> dict[Path, int]:
+        every = [*finished.rglob("seed_*/**/*"), *finished.rglob("references/*")]
+        return {path: path.stat().st_mtime_ns for path in every if path.is_file()}
+
+    before = made()
     assert recipe.main(arguments(finished)) == 0
-    assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+    assert before == made()
+
+
+def test_the_report_is_made_of_the_files_alone(recipe, finished):
+    folder = finished / "results"
+    page = (folder / "report.md").read_text()
+    for name in ("report.md", "report.html", "learning.png"):
+        (folder / name).unlink()
+    assert recipe.main(arguments(finished)) == 0
+    again = (folder / "report.md").read_text()
+    assert again.split("- command:")[0] == page.split("- command:")[0]
+    assert "| lstm-minimal |" in page
+    html = (folder / "report.html").read_text()
+    assert html.count("data:image/png;base64,") == page.count("](") > 3
+    assert 'src="learning' not in html
 
 
 def test_seed_n_meets_the_same_hosts_in_every_arm(recipe):
@@ -103,9 +123,9 @@ def test_seed_n_meets_the_same_hosts_in_every_arm(recipe):
         assert (run.plan.memory, run.plan.env.observation) == tuple(arm.split("-"))
         assert run.plan.seed == int(seed)
         assert run.plan.seed != run.exam.seed
-        assert run.plan.controller == recipe.CHOSEN
+        assert run.plan.controller == budgets.CHOSEN
         assert run.plan.episodes >= 3000
-    assert not set(recipe.TUNING_SEEDS) & {run.plan.seed for run in every.values()}
+    assert not set(budgets.TUNING_SEEDS) & {run.plan.seed for run in every.values()}
 
 
 def test_tuning_tries_the_same_settings_in_every_arm(recipe):
@@ -114,7 +134,7 @@ def test_tuning_tries_the_same_settings_in_every_arm(recipe):
         arm, setting, _ = name.split("/")
         tried.setdefault(arm, set()).add(setting)
     assert set(tried) == {"mlp-minimal", "lstm-minimal"}
-    assert all(settings == set(recipe.VARIANTS) for settings in tried.values())
+    assert all(settings == set(budgets.VARIANTS) for settings in tried.values())
 
 
 @pytest.mark.parametrize(
