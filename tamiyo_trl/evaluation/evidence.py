@@ -129,12 +129,13 @@ class Study:
 
     def reference(self, name: str) -> list[Episode]:
         """Return the episodes of a controller that does not learn."""
-        return self._references[name]
+        if name not in self._read:
+            self._read[name] = read_log(log_path(self.folder / "references", name), self.config)
+        return self._read[name]
 
     @cached_property
-    def _references(self) -> dict[str, list[Episode]]:
-        names = ("never-grow", "oracle", "random-legal")
-        return {name: read_log(log_path(self.folder / "references", name), self.config) for name in names}
+    def _read(self) -> dict[str, list[Episode]]:
+        return {}
 
     @cached_property
     def imposed_truth(self) -> list[Decision]:
