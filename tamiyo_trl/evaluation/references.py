@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +84,7 @@ def plan_of(choices: str, config: GrowthConfig, step: int = PLANT_AT) -> Plan:
 
 
 def make_reference(
-    name: str, config: GrowthConfig, seed: int, plans: dict[str, Sequence[Plan]]
+    name: str, config: GrowthConfig, seed: int, plans: Mapping[str, Sequence[Plan]]
 ) -> TensorDictModuleBase:
     """Return the controller of this name; `plans` holds the schedules of "fixed schedule" (one) and "oracle".
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import os
 import subprocess
@@ -14,8 +13,8 @@ from types import ModuleType
 import pytest
 
 from tamiyo_trl.evaluation import budgets, conduct
+from tests.recipes.loading import ROOT, load_recipe
 
-ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "ab_mlp_vs_lstm.py"
 RUN = "lstm-minimal/seed_0"
 FILES = ("run.json", "training.json", "curve.csv", "held_out.csv", "held_out_decisions.csv", "sampled.csv")
@@ -24,11 +23,7 @@ FILES += ("sampled_decisions.csv", "imposed.csv", "ablation.json", "probe.json",
 
 @pytest.fixture(scope="module")
 def recipe() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("ab_recipe", RECIPE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_recipe("ab_mlp_vs_lstm")
 
 
 def arguments(folder: Path, *more: str) -> list[str]:
