@@ -105,16 +105,26 @@ def behaviour(episodes: Sequence[Episode]) -> Behaviour:
     )
 
 
-def adaptation(episodes: Sequence[Episode]) -> float:
-    """Return how much the first choice tells of the hidden deficit, in bits (mutual information, plug-in estimate).
+def adaptation(episodes: Sequence[Episode], shuffles: int = 200, seed: int = 0) -> float:
+    """Return how much the first choice tells of the hidden deficit, in bits: 0 where it does not depend on it.
 
-    0 where the controller does the same whatever is wrong with the host.
+    Mutual information of the two, less what it is on average when the same choices are dealt out to the deficits at
+    random: the plug-in estimate alone grows with the number of choices however they are made.
     """
-    pairs = [(episode.deficit, _first_choice(episode)) for episode in episodes]
-    joint = np.array(list(Counter(pairs).values())) / len(pairs)
-    deficits = np.array(list(Counter(deficit for deficit, _ in pairs).values())) / len(pairs)
-    choices = np.array(list(Counter(choice for _, choice in pairs).values())) / len(pairs)
-    return float(max(0.0, _entropy(deficits) + _entropy(choices) - _entropy(joint)))
+    deficits = np.array([episode.deficit for episode in episodes])
+    choices = [_first_choice(episode) for episode in episodes]
+    names = {choice: number for number, choice in enumerate(dict.fromkeys(choices))}
+    numbers = np.array([names[choice] for choice in choices])
+    rng = np.random.default_rng(seed)
+    by_chance = [_information(rng.permutation(deficits), numbers) for _ in range(shuffles)]
+    return _information(deficits, numbers) - float(np.mean(by_chance))
+
+
+def _information(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the mutual information of two labellings in bits, plug-in estimate."""
+    joint = np.unique(np.stack([first, second]), axis=1, return_counts=True)[1]
+    parts = [np.unique(labels, return_counts=True)[1] for labels in (first, second)]
+    return sum(_entropy(counts / counts.sum()) for counts in parts) - _entropy(joint / joint.sum())
 
 
 def _first_choice(episode: Episode) -> tuple[int, int] | None:

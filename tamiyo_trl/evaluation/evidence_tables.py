@@ -218,7 +218,12 @@ def repeat_table(study: Study) -> str:
                     _per_cent(found.repeats_blueprint),
                 ]
             )
-    header = ("controller", "first choice tells of the deficit, bits", "age at cull", "germinations after a cull")
+    header = (
+        "controller",
+        "first choice tells of the deficit, bits above chance",
+        "age at cull",
+        "germinations after a cull",
+    )
     return table((*header, "of these the same choice %", "the same blueprint %"), rows)
 
 

@@ -50,9 +50,12 @@ def test_nothing_done_is_nothing_measured():
 
 
 def test_adaptation_is_the_information_about_the_deficit():
-    """Two deficits, each with a choice of its own: one bit. The same choice for both: none."""
-    assert adaptation([STUBBORN, STEADY]) == pytest.approx(1.0)
+    """Two deficits, each with a choice of its own, 20 times: one bit. The same choices whatever the deficit: none."""
+    own = [STUBBORN, STEADY] * 20
+    assert 0.9 < adaptation(own) <= 1.0
+    rng = np.random.default_rng(3)
+    blind = [episode({3: (1, 0, int(kind))}, number % 2) for number, kind in enumerate(rng.integers(0, 7, 40))]
+    assert abs(adaptation(blind)) < 0.15
     same = [episode({3: (1, 0, 5)}, deficit) for deficit in (0, 1)]
     assert adaptation(same) == pytest.approx(0.0)
-    half = [episode({3: (1, 0, 5)}, 0), episode({3: (1, 0, 6)}, 0), *same]
-    assert 0 < adaptation(half) < 1
+    assert adaptation([*own, *blind]) < adaptation(own)
