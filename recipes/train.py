@@ -17,7 +17,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tensordict.nn import TensorDictModuleBase
-from torchrl.envs import Compose, EnvBase, TransformedEnv
+from torchrl.envs import EnvBase, TransformedEnv
 
 from tamiyo_trl.envs import GrowthConfig, make_growth_env
 from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
@@ -40,6 +40,7 @@ from tamiyo_trl.evaluation.experiment import ControllerSettings, RunPlan, make_c
 from tamiyo_trl.evaluation.held_out import BASELINES, kept, make_baseline
 from tamiyo_trl.evaluation.metrics import Row
 from tamiyo_trl.evaluation.plots import learning_curve, timeline
+from tamiyo_trl.evaluation.references import watching
 from tamiyo_trl.evaluation.report import RunFacts, run_report
 from tamiyo_trl.evaluation.tables import read_metrics, write_episodes
 from tamiyo_trl.hosts.family import make_family
@@ -259,17 +260,24 @@ def meet_held_out_hosts(args: Args, env: EnvBase, actor_critic: ActorCritic) -> 
 
     Controllers that have a results file already are read from it.
     """
-    contenders: dict[str, tuple[TensorDictModuleBase, Compose]] = {
-        args.memory: (actor_critic.policy, actor_critic.transforms())
-    }
-    contenders |= {name: (make_baseline(name, args.env, args.eval_seed), Compose()) for name in BASELINES}
+    watched = watching(args.env) if args.env.observation == "minimal" else args.env  # what baselines can read
     results: dict[str, list[Episode]] = {}
-    with progress_bar() as progress:
+    with ExitStack() as stack:
+        watched_env = env
+        if watched is not args.env:
+            watched_env = stack.enter_context(
+                closing(make_growth_env(watched, args.n_envs, args.eval_seed, args.processes))
+            )
+        contenders: dict[str, tuple[EnvBase, TensorDictModuleBase]] = {
+            args.memory: (TransformedEnv(env, actor_critic.transforms()), actor_critic.policy)
+        }
+        contenders |= {name: (watched_env, make_baseline(name, watched, args.eval_seed)) for name in BASELINES}
+        progress = stack.enter_context(progress_bar())
         task = progress.add_task("held-out hosts", total=args.eval_episodes * len(contenders), shown="")
-        for name, (policy, transforms) in contenders.items():
+        for name, (place, policy) in contenders.items():
             progress.update(task, shown=name)
-            env.set_seed(args.eval_seed, static_seed=True)
-            play = partial(evaluate, TransformedEnv(env, transforms), policy, args.eval_episodes)
+            place.set_seed(args.eval_seed, static_seed=True)
+            play = partial(evaluate, place, policy, args.eval_episodes)
             path = args.folder / "held_out" / f"{name.replace(' ', '-')}.json"
             results[name] = kept(path, partial(play, on_episodes=partial(progress.advance, task)))
             progress.update(task, completed=args.eval_episodes * len(results))

@@ -94,6 +94,18 @@ def test_same_seed_gives_identical_metrics_and_held_out_episodes(runs):
         assert (runs / "first" / name).read_bytes() == (runs / "again" / name).read_bytes()
 
 
+def test_baselines_meet_the_same_hosts_where_the_controller_sees_less(recipe, runs, tmp_path):
+    more = ("--env.observation", "minimal", "--memory", "mlp")
+    command = ["--name", "minimal", "--runs", str(tmp_path), "--seed", "3", "--episodes", "4", *TOY, *more]
+    assert recipe.main(command) == 0
+
+    def lines(folder: Path) -> list[str]:
+        return [line for line in (folder / "episodes.csv").read_text().splitlines() if line.startswith("heuristic,")]
+
+    assert len(lines(runs / "first")) == 4
+    assert lines(tmp_path / "minimal") == lines(runs / "first")
+
+
 def test_interrupted_and_resumed_equals_uninterrupted(runs):
     process = subprocess.Popen(
         command(runs, "--name", "stopped", "--seed", "3", "--episodes", "24", *TOY),
