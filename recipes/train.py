@@ -49,6 +49,7 @@ from tamiyo_trl.policies import ActorCritic
 from tamiyo_trl.training import has_run
 
 console = Console()
+UNTRAINED = "untrained"
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,7 @@ def report(args: Args, argv: list[str], results: dict[str, list[Episode]]) -> No
 
 
 def meet_held_out_hosts(args: Args, env: EnvBase, actor_critic: ActorCritic) -> dict[str, list[Episode]]:
-    """Return what the trained controller and every baseline make of the same held-out hosts.
+    """Return what the trained controller, the same before training, and every baseline make of the same held-out hosts.
 
     Controllers that have a results file already are read from it.
     """
@@ -269,7 +270,8 @@ def meet_held_out_hosts(args: Args, env: EnvBase, actor_critic: ActorCritic) -> 
                 closing(make_growth_env(watched, args.n_envs, args.eval_seed, args.processes))
             )
         contenders: dict[str, tuple[EnvBase, TensorDictModuleBase]] = {
-            args.memory: (TransformedEnv(env, actor_critic.transforms()), actor_critic.policy)
+            name: (TransformedEnv(env, learned.transforms()), learned.policy)
+            for name, learned in ((args.memory, actor_critic), (UNTRAINED, make_controller(args.plan, env)))
         }
         contenders |= {name: (watched_env, make_baseline(name, watched, args.eval_seed)) for name in BASELINES}
         progress = stack.enter_context(progress_bar())
@@ -277,7 +279,7 @@ def meet_held_out_hosts(args: Args, env: EnvBase, actor_critic: ActorCritic) -> 
         for name, (place, policy) in contenders.items():
             progress.update(task, shown=name)
             place.set_seed(args.eval_seed, static_seed=True)
-            play = partial(evaluate, place, policy, args.eval_episodes)
+            play = partial(evaluate, place, policy, args.eval_episodes, seed=args.eval_seed)
             path = args.folder / "held_out" / f"{name.replace(' ', '-')}.json"
             results[name] = kept(path, partial(play, on_episodes=partial(progress.advance, task)))
             progress.update(task, completed=args.eval_episodes * len(results))

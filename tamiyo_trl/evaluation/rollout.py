@@ -13,6 +13,7 @@ from torchrl.envs import EnvBase
 
 from .. import keys
 from ..errors import ConfigError, SpecError
+from ..seeding import derive_seed
 
 Tick = Callable[[int], None]
 Watch = Callable[[TensorDictBase], None]
@@ -121,14 +122,26 @@ class Episode:
 
 
 def evaluate(
-    env: EnvBase, policy: TensorDictModuleBase, episodes: int, *, on_episodes: Tick | None = None
+    env: EnvBase,
+    policy: TensorDictModuleBase,
+    episodes: int,
+    *,
+    on_episodes: Tick | None = None,
+    interaction: InteractionType = InteractionType.RANDOM,
+    seed: int = 0,
 ) -> list[Episode]:
-    """Return what the policy's mode makes of `episodes` episodes of a GrowthEnv, ordered by (k-th episode, env).
+    """Return what a policy makes of `episodes` episodes of a GrowthEnv, ordered by (k-th episode, env).
 
-    Two policies evaluated on environments of one seed meet the same hosts in the same order: results pair by index.
+    The policy acts as it was trained, by samples from its distribution, drawn from a stream of their own that `seed`
+    begins; `interaction` DETERMINISTIC takes its mode instead, which is another policy: one that waits with probability
+    0.6 at every step waits for ever. Two policies evaluated on environments of one seed meet the same hosts in the same
+    order: results pair by index.
 
     Raises:
         ConfigError: `episodes` is not a multiple of the number of envs.
         SpecError: the environment is not a GrowthEnv.
     """
-    return [Episode.read(steps) for steps in rollout_episodes(env, policy, episodes, on_episodes=on_episodes)]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "evaluation"))
+        steps = rollout_episodes(env, policy, episodes, on_episodes=on_episodes, interaction=interaction)
+    return [Episode.read(episode) for episode in steps]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tensordict.nn import InteractionType
 from torchrl.envs import TransformedEnv
 
 from tamiyo_trl.data import SplitSizes
@@ -52,6 +53,23 @@ def test_the_same_controller_twice_gives_the_same_episodes():
     for one, other in zip(first, second, strict=True):
         assert one.final_accuracy == other.final_accuracy
         assert np.array_equal(one.action, other.action)
+
+
+def test_a_policy_acts_by_samples_of_its_own_stream():
+    def play(**settings) -> np.ndarray:
+        env = GrowthEnv(TINY, 2, seed=1)
+        actor_critic = make_actor_critic(env, memory="mlp", hidden_size=8, encoder_size=8)
+        wrapped = TransformedEnv(env, actor_critic.transforms())
+        return np.stack([e.action for e in evaluate(wrapped, actor_critic.policy, 2, **settings)])
+
+    torch.manual_seed(0)
+    before, sampled = torch.get_rng_state(), play()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(1)
+    assert np.array_equal(sampled, play(seed=0))
+    assert not np.array_equal(sampled, play(seed=1))
+    mode = InteractionType.DETERMINISTIC
+    assert np.array_equal(play(interaction=mode), play(interaction=mode, seed=1))
 
 
 def test_a_recurrent_policy_is_evaluated_with_its_state():

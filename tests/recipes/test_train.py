@@ -71,7 +71,7 @@ def test_a_run_leaves_what_it_promises(runs):
         assert (folder / name).read_bytes().startswith(b"\x89PNG"), name
     assert list((folder / "checkpoints").iterdir())
     report = (folder / "report.md").read_text()
-    for controller in ("lstm", "never-grow", "random-legal", "fixed schedule", "heuristic"):
+    for controller in ("lstm", "untrained", "never-grow", "random-legal", "fixed schedule", "heuristic"):
         assert f"| {controller} |" in report
     assert "random-legal" in report.splitlines()[2]  # the verdict comes first
     printed = (runs / "first.out").read_text().replace("\n", "")
