@@ -196,6 +196,7 @@ def ratio(effects: Effects, deficit: int, arm: int) -> float:
 
 
 def _ratio(differences: np.ndarray) -> np.ndarray:
-    """Return the mean of differences [..., N] over its standard error, [...]."""
-    error = differences.std(-1, ddof=1) / np.sqrt(differences.shape[-1])
+    """Return the mean of differences [..., N] over its standard error (none is known of a single one), [...]."""
+    count = differences.shape[-1]
+    error = differences.std(-1, ddof=1) / np.sqrt(count) if count > 1 else np.ones(differences.shape[:-1])
     return differences.mean(-1) / np.maximum(error, 1e-12)

@@ -70,9 +70,10 @@ def run_report(name: str, rows: Sequence[Row], learned: str, facts: RunFacts, pi
         f"## Controllers on {trained.final_accuracy.n} held-out hosts",
         comparison_table(rows),
         "Every controller met the same hosts: same initial weights, images, data order and hidden seed qualities (root "
-        f"seed {facts.eval_seed}, never trained on). The learned controller acts by samples, as in training; untrained is "
-        "the same controller before its first update. Final accuracy is the committed network's (fossilized seeds only) on test digits that neither training nor reward ever saw. Square "
-        "brackets: 95% percentile bootstrap intervals; differences are paired by host. Counts are means per episode.",
+        f"seed {facts.eval_seed}, never trained on). The learned controller acts by samples, as in training; untrained "
+        "is the same controller before its first update. Final accuracy is the committed network's (fossilized seeds "
+        "only) on test digits that neither training nor reward ever saw. Square brackets: 95% percentile bootstrap "
+        "intervals; differences are paired by host. Counts are means per episode.",
         f"Hidden deficits met: {hosts}.",
     ]
     for title, picture in pictures.items():

@@ -98,6 +98,14 @@ def test_tables_and_picture_show_every_choice(tmp_path):
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.filterwarnings("error")
+def test_two_hosts_are_enough_for_a_map():
+    rng = np.random.default_rng(0)
+    name, cost = Effects(("x",), ARMS, rng.normal(0.5, 0.1, (1, 5, 2))).surest_harm()
+    assert name.endswith(" under x")
+    assert np.isfinite(cost.mean)
+
+
 def test_gains_are_told_by_hidden_quality():
     # Host 0 has dead units and loses 10 points by every kept seed, the others gain 20 and learn fast.
     net = np.full((2, 2, 4), 0.5)
