@@ -1,33 +1,59 @@
-"""TorchRL's clipped PPO loss, remembering the log-ratios that its averages hide."""
+"""The clipped PPO loss on slices: TorchRL's ClipPPOLoss, term by term (tested), without what surrounds it there."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from dataclasses import dataclass
 
 import torch
 from tensordict import TensorDictBase
-from torch.distributions import Distribution
-from torchrl.objectives import ClipPPOLoss
+
+from tamiyo_trl import keys
+from tamiyo_trl.policies.networks import Networks
 
 
-class RatioKeepingLoss(ClipPPOLoss):
-    """ClipPPOLoss that keeps `log_ratio`, log(pi_new / pi_old) of the last batch it saw, float32 [*, 1].
+@dataclass(frozen=True)
+class Terms:
+    """What one pass over slices says; scalars are means over their steps.
 
-    TorchRL reports only the largest and the mean ratio; the ratio check and an unbiased KL estimate need them all. The
-    policy's distribution must tell its entropy head by head, as a TensorDict.
+    Attributes:
+        policy: the clipped surrogate, to be made small.
+        value: the squared error of the value.
+        entropies: entropy in nats that each head adds.
+        clip_fraction: share of steps whose ratio is clipped; without gradient.
+        log_ratio: log(pi_new / pi_old) of every step, float32 [n]; without gradient.
     """
 
+    policy: torch.Tensor
+    value: torch.Tensor
+    entropies: tuple[torch.Tensor, ...]
+    clip_fraction: torch.Tensor
     log_ratio: torch.Tensor
 
-    def _log_weight(self, tensordict: TensorDictBase, adv_shape: torch.Size) -> tuple[Any, ...]:
-        result = super()._log_weight(tensordict, adv_shape=adv_shape)
-        self.log_ratio = result[0].detach()
-        return result
 
-    def _get_entropy(self, dist: Distribution, adv_shape: torch.Size) -> TensorDictBase:
-        # TorchRL replaces an entropy that is not finite by a sampled one of another form; ours is exact, and NaN is
-        # for the learner to find.
-        return dist.entropy().unsqueeze(-1)
+def clipped_terms(networks: Networks, part: TensorDictBase, clip_epsilon: float) -> Terms:
+    """Return the loss terms of `networks` on slices `part` [S, L].
+
+    Source: Schulman et al. 2017, eq. 7; clipped in the logarithm, as TorchRL does.
+    """
+    heads, value = networks.run(part)
+    log_ratio = heads.log_prob(_time_first(part, keys.ACTION)) - _time_first(part, keys.LOG_PROB)
+    advantage = _time_first(part, keys.ADVANTAGE).squeeze(-1)
+    clipped = log_ratio.clamp(math.log1p(-clip_epsilon), math.log1p(clip_epsilon))
+    gain = torch.minimum(log_ratio.exp() * advantage, clipped.exp() * advantage)
+    with torch.no_grad():
+        clip_fraction = (clipped != log_ratio).float().mean()
+    return Terms(
+        policy=-gain.mean(),
+        value=(value - _time_first(part, keys.VALUE_TARGET)).pow(2).mean(),
+        entropies=tuple(entropy.mean() for entropy in heads.factors.entropies()),
+        clip_fraction=clip_fraction,
+        log_ratio=log_ratio.detach().flatten(),
+    )
+
+
+def _time_first(part: TensorDictBase, key: str) -> torch.Tensor:
+    return part.get(key).transpose(0, 1)
 
 
 def kl_estimate(log_ratio: torch.Tensor) -> torch.Tensor:

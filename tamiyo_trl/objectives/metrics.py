@@ -22,7 +22,7 @@ class Averages:
     def add(self, values: dict[str, torch.Tensor], weight: float = 1.0) -> None:
         """Add one observation of each of `values` (scalar tensors)."""
         for name, value in values.items():
-            weighted = value.detach() * weight
+            weighted = value if weight == 1.0 else value * weight
             self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
             self._weights[name] += weight
 

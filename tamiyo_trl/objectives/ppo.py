@@ -13,7 +13,7 @@ from tamiyo_trl.errors import ConfigError, NonFiniteError, RatioError
 from tamiyo_trl.objectives.advantages import Estimates, estimate, standardise
 from tamiyo_trl.objectives.causes import likely_cause
 from tamiyo_trl.objectives.config import PPOConfig
-from tamiyo_trl.objectives.loss import RatioKeepingLoss, kl_estimate
+from tamiyo_trl.objectives.loss import clipped_terms, kl_estimate
 from tamiyo_trl.objectives.metrics import Averages, StepLog, explained_variance, hidden_metrics
 from tamiyo_trl.objectives.refresh import renew
 from tamiyo_trl.objectives.schedules import value_at
@@ -51,28 +51,19 @@ class PPOLearner:
         self.frames = self.updates = self.skipped_steps = 0
         self._skipped_in_a_row = 0
         self._generator = generator(seed, "minibatches")
-        self._loss = self._make_loss()
-        self._parameters = list(self._loss.parameters())
+        self._entropy_weights = self._head_weights()
+        self._parameters = list(actor_critic.parameters())
         self._device = self._parameters[0].device
         lr = value_at(self.config.lr, 0)
         self._optimiser = torch.optim.Adam(self._parameters, lr=lr, eps=self.config.adam_eps, fused=True)
         self._value_norm = make_value_norm(self.config.value_norm).to(self._device)
 
-    def _make_loss(self) -> RatioKeepingLoss:
+    def _head_weights(self) -> tuple[float, ...]:
         heads, weights = self.actor_critic.head_names, self.config.entropy_weights
         unknown = sorted(set(weights) - set(heads))
         if unknown:
             raise ConfigError(f"entropy_weights names unknown heads {unknown}; the policy has {list(heads)}")
-        return RatioKeepingLoss(
-            self.actor_critic.policy,
-            self.actor_critic.value_head,
-            clip_epsilon=self.config.clip_epsilon,
-            entropy_coeff={head: weights.get(head, 1.0) for head in heads},
-            critic_coeff=self.config.value_coeff,
-            loss_critic_type="l2",
-            functional=False,
-            log_explained_variance=False,
-        )
+        return tuple(weights.get(head, 1.0) for head in heads)
 
     def update(self, batch: TensorDictBase) -> dict[str, float]:
         """Learn from `batch` [*, T], which is left as it is, and return the update's metrics.
@@ -141,7 +132,7 @@ class PPOLearner:
             return False
         self._optimiser.zero_grad()
         total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm)
+        norm = self._clip_gradient()
         if not math.isfinite(float(total.detach() + norm)):
             self._optimiser.zero_grad()
             steps.skipped += 1
@@ -153,28 +144,41 @@ class PPOLearner:
         steps.take(values | {"ppo/grad_norm": norm})
         return True
 
+    def _clip_gradient(self) -> torch.Tensor:
+        """Scale the gradient down to the norm allowed, where it is above it; return its norm before."""
+        limit = self.config.max_grad_norm
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
+        if norm + 1e-6 > limit:  # below, torch would multiply by 1
+            torch.nn.utils.clip_grads_with_norm_(self._parameters, limit, norm)
+        return norm
+
     def _evaluate(self, parts: list[TensorDictBase]) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
         """Return loss, log-ratios [n] and detached metrics of a minibatch: means over its steps, whatever the parts."""
-        frames = sum(part.numel() for part in parts)
-        entropy_coeff = value_at(self.config.entropy_coeff, self.frames)
-        total, log_ratios, averages = torch.zeros((), device=self._device), [], Averages()
-        for part in parts:
-            out = self._loss(part)
-            entropy_loss = entropy_coeff * out["loss_entropy"]
-            share = part.numel() / frames
-            total = total + share * (out["loss_objective"] + out["loss_critic"] + entropy_loss)
-            log_ratios.append(self._loss.log_ratio.reshape(-1))
-            values = {
-                "loss/policy": out["loss_objective"],
-                "loss/value": out["loss_critic"],
-                "loss/entropy": entropy_loss,
-                "ppo/clip_fraction": out["clip_fraction"],
-                "entropy/joint": out["entropy"],
-            }
-            for head, entropy in out["composite_entropy"].items():
-                values[f"entropy/{head}"] = entropy.mean()
-            averages.add(values, share)
-        return total, torch.cat(log_ratios), averages.means()
+        if len(parts) == 1:
+            values, log_ratio = self._values(parts[0])
+        else:
+            frames, averages, log_ratios = sum(part.numel() for part in parts), Averages(), []
+            for part in parts:
+                some, log_ratio = self._values(part)
+                averages.add(some, part.numel() / frames)
+                log_ratios.append(log_ratio)
+            values, log_ratio = averages.means(), torch.cat(log_ratios)
+        total = values["loss/policy"] + values["loss/value"] + values["loss/entropy"]
+        return total, log_ratio, {name: value.detach() for name, value in values.items()}
+
+    def _values(self, part: TensorDictBase) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Return weighted loss terms and metrics of slices [S, L], means over their steps, and the log-ratios."""
+        terms = clipped_terms(self.actor_critic.networks, part, self.config.clip_epsilon)
+        weighted = sum(weight * entropy for weight, entropy in zip(self._entropy_weights, terms.entropies))
+        values = {
+            "loss/policy": terms.policy,
+            "loss/value": self.config.value_coeff * terms.value,
+            "loss/entropy": -value_at(self.config.entropy_coeff, self.frames) * weighted,
+            "ppo/clip_fraction": terms.clip_fraction,
+            "entropy/joint": sum(terms.entropies),
+        }
+        heads = zip(self.actor_critic.head_names, terms.entropies)
+        return values | {f"entropy/{head}": entropy for head, entropy in heads}, terms.log_ratio
 
     def _check_ratio(self, log_ratio: torch.Tensor, parts: list[TensorDictBase], steps: StepLog) -> None:
         """Record the ratio before any step, and raise RatioError where it is not 1; NaN is left to the finite check."""

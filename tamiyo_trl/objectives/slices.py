@@ -49,10 +49,10 @@ class Slices:
         steps = rows.shape[1]
         length = min(length, steps)
         whole = steps // length * length
-        self._groups = [rows[:, :whole].reshape(-1, length)]
-        if whole < steps:
-            self._groups.append(rows[:, whole:].contiguous())
-        self.count = sum(len(group) for group in self._groups)
+        groups = [rows[:, :whole].reshape(-1, length), *([rows[:, whole:]] if whole < steps else [])]
+        self.count = sum(len(group) for group in groups)
+        # Time first in memory: recurrent passes go step by step.
+        self._groups = [group.transpose(0, 1).contiguous() for group in groups]
         self.frames = rows.numel()
 
     @staticmethod
@@ -73,10 +73,11 @@ class Slices:
         """Return the slices numbered `ids` (int64 [n]) as one [slices, steps] tensordict per slice length present."""
         parts, first = [], 0
         for group in self._groups:
-            inside = ids if len(group) == self.count else ids[(ids >= first) & (ids < first + len(group))] - first
+            here = group.shape[1]
+            inside = ids if here == self.count else ids[(ids >= first) & (ids < first + here)] - first
             if len(inside):
-                parts.append(group[inside])
-            first += len(group)
+                parts.append(group[:, inside].transpose(0, 1))
+            first += here
         return parts
 
     def minibatches(self, number: int, generator: torch.Generator) -> Iterator[list[TensorDictBase]]:

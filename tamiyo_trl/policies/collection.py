@@ -8,7 +8,6 @@ from tensordict.nn.probabilistic import interaction_type
 from torch import Tensor
 
 from .. import keys
-from .heads import MaskedHeads
 from .networks import Networks
 
 
@@ -38,7 +37,7 @@ class CollectionPolicy(TensorDictModuleBase):
                 tensordict.set(key, state)
         mask = None if interface.mask_key is None else tensordict.get(interface.mask_key)
         logits = nets.logits.module(cores[0])
-        heads = MaskedHeads(logits, mask, action=interface.heads, relevant=interface.relevant)
+        heads = nets.heads(logits, mask)
         greedy = interaction_type() in (InteractionType.DETERMINISTIC, InteractionType.MODE)
         index = heads.factors.mode() if greedy else heads.factors.sample()
         tensordict.set(keys.ACTION, interface.heads.encode(index))

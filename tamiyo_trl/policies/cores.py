@@ -112,7 +112,7 @@ class MemoryModule(TensorDictModuleBase):
         x = tensordict.get(self.in_keys[0])
         states, is_init = self.read(tensordict)
         if recurrent_mode():
-            return tensordict.set(self.out_keys[0], self._rows(x, states, is_init))
+            return tensordict.set(self.out_keys[0], self.rows(x, states, is_init))
         y, following = self.act(x, states, is_init)
         tensordict.set(self.out_keys[0], y)
         for key, state in zip(self.out_keys[1:], following):
@@ -145,7 +145,8 @@ class MemoryModule(TensorDictModuleBase):
             return y.reshape(*batch, -1), [state.reshape(*batch, *state.shape[1:]) for state in following]
         return y, following
 
-    def _rows(self, x: Tensor, states: Sequence[Tensor], is_init: Tensor | None) -> Tensor:
+    def rows(self, x: Tensor, states: Sequence[Tensor], is_init: Tensor | None) -> Tensor:
+        """Return outputs [*B, L, H] of rows x [*B, L, F] with the states stored at their steps; no next states."""
         batch = x.shape[:-1]
         length = batch[-1] if batch else 1
         if is_init is None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 
 from .. import keys
 from ..errors import ConfigError
+from .heads import MaskedHeads
 from .initialisation import orthogonal
 from .interface import Interface
 from .normaliser import Normaliser
@@ -63,6 +65,24 @@ class Networks(nn.Module):
         mask = () if self.interface.mask_key is None else (self.interface.mask_key,)
         is_init = (keys.IS_INIT,) if self.state_keys else ()
         return (self.observation_key, *mask, *self.state_keys, *is_init)
+
+    def run(self, slices: TensorDictBase) -> tuple[MaskedHeads, Tensor]:
+        """Return distribution [L, S] and value [L, S, 1] of `slices` [S, L], time first, by one pass of each trunk.
+
+        The numbers are those of the policy in TorchRL's recurrent mode; slices laid out time first are not copied.
+        """
+        observation = slices.get(self.observation_key).transpose(0, 1)
+        cores = []
+        for trunk in self.trunks:
+            encoded = trunk.encoder.module(observation).transpose(0, 1)
+            cores.append(trunk.memory.rows(encoded, *trunk.memory.read(slices)).transpose(0, 1))
+        mask_key = self.interface.mask_key
+        mask = None if mask_key is None else slices.get(mask_key).transpose(0, 1)
+        return self.heads(self.logits.module(cores[0]), mask), self.value.module(cores[-1])
+
+    def heads(self, logits: Tensor, mask: Tensor | None) -> MaskedHeads:
+        """Return the distribution of the action that `logits` and `mask` describe."""
+        return MaskedHeads(logits, mask, action=self.interface.heads, relevant=self.interface.relevant)
 
 
 def _head(trunk: Trunk, out_features: int, gain: float, out_key: str) -> TensorDictModule:
