@@ -33,7 +33,8 @@ def next_values(rows: TensorDictBase, critic: TensorDictModuleBase) -> torch.Ten
     """Return V(s_{t+1}) of `rows` [R, T] as float32 [R, T, 1], in the critic's own units; 0 where `terminated`.
 
     Inside an episode V(s_{t+1}) is the stored value of the following step. Where an episode was truncated or the row
-    ends, the critic is called once, for a single step, from the *un-reset* next observation and next hidden state.
+    ends, the critic is called once, for a single step, from the *un-reset* next observation and next hidden state; a
+    next state that is not stored is what the critic makes of the step itself.
 
     Raises:
         SpecError: the rows lack an entry under "next" that the critic reads.
@@ -53,13 +54,17 @@ def next_values(rows: TensorDictBase, critic: TensorDictModuleBase) -> torch.Ten
 def _single_step_values(rows: TensorDictBase, critic: TensorDictModuleBase, where: torch.Tensor) -> torch.Tensor:
     """Return the critic's value [n, 1] of the next state at the n steps of `rows` chosen by `where` [R, T]."""
     wanted = [key for key in critic.in_keys if key != keys.IS_INIT]
-    following = rows["next"].select(*wanted, strict=False)
-    missing = [key for key in wanted if key not in following.keys(include_nested=True)]
-    if missing:
-        raise SpecError(f'the batch lacks {missing} under "next", which the bootstrap of truncated episodes reads')
-    following = following[where]
+    following = rows["next"].select(*wanted, strict=False)[where]
+    unstored = [key for key in wanted if key not in following.keys()]
+    states = [key for key in unstored if ("next", key) in critic.out_keys]
+    if states != unstored:
+        lacking = [key for key in unstored if key not in states]
+        raise SpecError(f'the batch lacks {lacking} under "next", which the bootstrap of truncated episodes reads')
     following[keys.IS_INIT] = torch.zeros(*following.shape, 1, dtype=torch.bool, device=where.device)
     with torch.no_grad(), set_recurrent_mode(False):
+        if states:
+            step = critic(rows.select(*critic.in_keys)[where])
+            following.update({key: step["next", key] for key in states})
         return critic(following)[keys.STATE_VALUE]
 
 

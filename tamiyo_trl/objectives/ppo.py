@@ -197,7 +197,7 @@ class PPOLearner:
         names = [
             key if isinstance(key, str) else "/".join(key)
             for key in (*actor_critic.training_keys, *following)
-            if rows[key].is_floating_point() and not rows[key].isfinite().all()
+            if (entry := rows.get(key, None)) is not None and entry.is_floating_point() and not entry.isfinite().all()
         ]
         return ", ".join(names) if names else "nothing; the weights or the learning rate are to blame"
 

@@ -32,7 +32,8 @@ def renew(
             steps.append(policy.get_dist_params(step))
     renewed = rows.copy()
     renewed["next"] = rows["next"].copy()
-    written: list[NestedKey] = [keys.STATE_VALUE, *state_keys, *(("next", key) for key in state_keys)]
+    stored = [("next", key) for key in state_keys if ("next", key) in rows.keys(include_nested=True)]
+    written: list[NestedKey] = [keys.STATE_VALUE, *state_keys, *stored]
     for key in written:
         renewed[key] = torch.stack([step[key] for step in steps], dim=1)
     return renewed

@@ -122,7 +122,10 @@ class ActorCritic(nn.Module):
 
     @property
     def bootstrap_keys(self) -> tuple[str, ...]:
-        """What the critic reads under "next" to value the state after a truncated or a last step."""
+        """What the critic reads under "next" to value the state after a truncated or a last step.
+
+        The learner recomputes states that are not stored there, so a collector need not store them.
+        """
         return (self.observation_key, *self.networks.trunks[-1].memory.state_keys)
 
     def transforms(self) -> Compose:

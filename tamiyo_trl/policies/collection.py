@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from tensordict import TensorDictBase
+from typing import Any, Protocol
+
+from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import InteractionType, TensorDictModuleBase
 from tensordict.nn.probabilistic import interaction_type
 from torch import Tensor
 
 from .. import keys
 from .networks import Networks
+
+
+class Readable(Protocol):
+    """Entries by key: a tensordict or a dictionary."""
+
+    def get(self, key: Any, default: Any = None, /) -> Any:
+        """Return the entry under `key`."""
 
 
 class CollectionPolicy(TensorDictModuleBase):
@@ -27,19 +36,24 @@ class CollectionPolicy(TensorDictModuleBase):
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Take one step."""
-        nets, interface = self.networks, self.networks.interface
-        observation = tensordict.get(nets.observation_key)
+        for key, value in self.decide(tensordict).items():
+            tensordict.set(key, value)
+        return tensordict
+
+    def decide(self, shown: Readable) -> dict[NestedKey, Tensor]:
+        """Return what one step writes, from a tensordict or from plain entries."""
+        nets, written = self.networks, dict[NestedKey, Tensor]()
+        observation = shown.get(nets.observation_key)
         cores: list[Tensor] = []
         for trunk in nets.trunks:
-            core, following = trunk.memory.act(trunk.encoder.module(observation), *trunk.memory.read(tensordict))
+            core, following = trunk.memory.act(trunk.encoder.module(observation), *trunk.memory.read(shown))
             cores.append(core)
-            for key, state in zip(trunk.memory.out_keys[1:], following):
-                tensordict.set(key, state)
-        mask = None if interface.mask_key is None else tensordict.get(interface.mask_key)
-        logits = nets.logits.module(cores[0])
-        heads = nets.heads(logits, mask)
+            written.update(zip(trunk.memory.out_keys[1:], following))
+        mask = None if nets.interface.mask_key is None else shown.get(nets.interface.mask_key)
+        factors = nets.heads(nets.logits.module(cores[0]), mask).factors
         greedy = interaction_type() in (InteractionType.DETERMINISTIC, InteractionType.MODE)
-        index = heads.factors.mode() if greedy else heads.factors.sample()
-        tensordict.set(keys.ACTION, interface.heads.encode(index))
-        tensordict.set(keys.LOG_PROB, heads.factors.log_prob(index))
-        return tensordict.set(keys.STATE_VALUE, nets.value.module(cores[-1]))
+        index = factors.mode() if greedy else factors.sample()
+        written[keys.ACTION] = nets.interface.heads.encode(index)
+        written[keys.LOG_PROB] = factors.log_prob(index)
+        written[keys.STATE_VALUE] = nets.value.module(cores[-1])
+        return written

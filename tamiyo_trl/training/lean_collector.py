@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
-from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 from torchrl.collectors import Collector
 from torchrl.envs import (
@@ -20,6 +19,8 @@ from torchrl.envs import (
 from torchrl.envs.utils import set_exploration_type
 
 from tamiyo_trl import keys
+from tamiyo_trl.policies.collection import CollectionPolicy
+from tamiyo_trl.training.steppers import Entries, stepper_of
 
 CARRIER = "_carrier"  # TorchRL keeps the tensordict of the next step under this private name
 FLAGS = (keys.DONE, keys.TERMINATED, keys.TRUNCATED)
@@ -35,7 +36,7 @@ class LeanCollector(Collector):
     All other entries equal those of TorchRL's collector. In any other arrangement the loop is TorchRL's own.
     """
 
-    def __init__(self, env: EnvBase, policy: TensorDictModuleBase, *, frames_per_batch: int, total_frames: int) -> None:
+    def __init__(self, env: EnvBase, policy: CollectionPolicy, *, frames_per_batch: int, total_frames: int) -> None:
         super().__init__(
             env,
             policy,
@@ -46,30 +47,30 @@ class LeanCollector(Collector):
             auto_register_policy_transforms=False,
         )
         self._inner, self._state_keys = below(env)
+        self._stepper = None if self._inner is None else stepper_of(self._inner)
+        self._decide = policy.decide
 
     def rollout(self) -> TensorDictBase:
         """Return the next batch [*, T]."""
-        inner = self._inner
-        if inner is None:
+        inner, stepper = self._inner, self._stepper
+        if inner is None or stepper is None:
             batch: TensorDictBase = super().rollout()
             return batch
         carrier: TensorDictBase = self.__dict__[CARRIER]
-        kept_here = {keys.IS_INIT, keys.EPISODE_REWARD, *self._state_keys}
-        shown = {key: value for key, value in carrier.items() if key not in kept_here}
-        books = {key: carrier.get(key) for key in (keys.IS_INIT, *self._state_keys)}
-        total = carrier.get(keys.EPISODE_REWARD)
-        steps: list[TensorDictBase] = []
+        shown = dict(carrier.items())
+        books = {key: shown.pop(key) for key in (keys.IS_INIT, *self._state_keys)}
+        total = shown.pop(keys.EPISODE_REWARD)
+        steps: list[Entries] = []
         with torch.no_grad(), set_exploration_type(self.exploration_type):
             for _ in range(self.frames_per_batch):
-                step = self._wrapped_policy(TensorDict({**shown, **books}, inner.batch_size, inner.device))
-                following = {key: step.get(("next", key)) for key in self._state_keys}
-                taken = TensorDict({**shown, keys.ACTION: step.get(keys.ACTION)}, inner.batch_size, inner.device)
-                taken, ahead = inner.step_and_maybe_reset(taken)
-                after, shown = taken.get("next"), dict(ahead.items())
-                total = total + after.get(keys.REWARD)
-                after.update({**following, keys.EPISODE_REWARD: total})
-                steps.append(step.set("next", after))
-                over = after.get(keys.DONE)
+                written = self._decide({**shown, **books})
+                following = {key: written.pop(("next", key)) for key in self._state_keys}
+                after, ahead = stepper.step(shown, written[keys.ACTION])
+                total = total + after[keys.REWARD]
+                after[keys.EPISODE_REWARD] = total
+                nested = {("next", *_path(key)): value for key, value in after.items()}
+                steps.append({**shown, **books, **written, **nested})
+                shown, over = ahead, after[keys.DONE]
                 if over.any():
                     following = {key: _restart(over, state) for key, state in following.items()}
                     total = total.masked_fill(over, 0.0)
@@ -77,7 +78,7 @@ class LeanCollector(Collector):
         self.__dict__[CARRIER] = TensorDict(
             {**shown, **books, keys.EPISODE_REWARD: total}, inner.batch_size, carrier.device
         )
-        return stack(steps)
+        return stack(steps, inner)
 
 
 def below(env: EnvBase) -> tuple[EnvBase | None, tuple[NestedKey, ...]]:
@@ -103,6 +104,10 @@ def below(env: EnvBase) -> tuple[EnvBase | None, tuple[NestedKey, ...]]:
     return env, tuple(key for primer in primers for key in primer.primers.keys(True, True))
 
 
+def _path(key: NestedKey) -> tuple[str, ...]:
+    return (key,) if isinstance(key, str) else key
+
+
 def _innermost(env: EnvBase) -> EnvBase:
     while isinstance(env, TransformedEnv):
         env = env.base_env
@@ -125,11 +130,14 @@ def _restart(over: Tensor, state: Tensor) -> Tensor:
     return state.masked_fill(over.reshape(*over.shape[:-1], *[1] * (state.ndim - over.ndim + 1)), 0.0)
 
 
-def stack(steps: list[TensorDictBase]) -> TensorDictBase:
-    """Return `steps` [*B] side by side as one batch [*B, T], leaf by leaf, without the flags that are never set."""
-    dim = steps[0].ndim
-    batch = TensorDict({}, [*steps[0].batch_size, len(steps)], device=steps[0].device, names=[*[None] * dim, "time"])
-    for key in steps[0].keys(True, True):
+def stack(steps: list[Entries], env: EnvBase) -> TensorDictBase:
+    """Return `steps` of `env` side by side as one batch [*B, T], entry by entry, without the flags that are never set.
+
+    A key may be nested; nothing of a batch is shared with the next one.
+    """
+    dim = len(env.batch_size)
+    batch = TensorDict({}, [*env.batch_size, len(steps)], device=env.device, names=[*[None] * dim, "time"])
+    for key in steps[0]:
         if key not in FLAGS:
-            batch.set(key, torch.stack([step.get(key) for step in steps], dim))
+            batch.set(key, torch.stack([step[key] for step in steps], dim))
     return batch
