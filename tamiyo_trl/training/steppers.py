@@ -6,8 +6,10 @@ environment is a plain `EnvBase`, only its `_step` and `_reset` do any work, and
 
 from __future__ import annotations
 
+from inspect import getattr_static
 from typing import Any, Protocol
 
+import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
 from torch import Tensor
 from torchrl.envs import EnvBase
@@ -41,12 +43,10 @@ class Stepper(Protocol):
 
 def stepper_of(env: EnvBase) -> Stepper:
     """Return how to step `env`."""
-    plain = all(getattr(type(env), name, None) is getattr(EnvBase, name, None) for name in UNTOUCHED)
-    flags = set(env.done_keys)
-    as_usual = {keys.DONE, keys.TERMINATED} <= flags and not env.run_type_checks
-    if plain and as_usual and "_compiled_step_and_maybe_reset" not in env.__dict__:
-        return PlainStepper(env)
-    return TorchRLStepper(env)
+    plain = all(getattr_static(env, name) is getattr_static(EnvBase, name) for name in UNTOUCHED)
+    usual = {keys.DONE, keys.TERMINATED} <= set(env.done_keys) and not env.run_type_checks
+    compiled = "_compiled_step_and_maybe_reset" in env.__dict__
+    return PlainStepper(env) if plain and usual and not compiled else TorchRLStepper(env)
 
 
 class TorchRLStepper:
@@ -65,35 +65,53 @@ class TorchRLStepper:
 
 
 class PlainStepper:
-    """A plain `EnvBase`, by its `_step`; TorchRL's own reset where an episode is done."""
+    """A plain `EnvBase`, by its `_step` and `_reset`; TorchRL completes and checks what these left out."""
 
     def __init__(self, env: EnvBase) -> None:
         self._env = env
-        self._flags = {key: env.full_done_spec[key].shape for key in env.done_keys}
+        self._batch_size, self._device = env.batch_size, env.device
+        self._shapes = {key: env.full_done_spec[key].shape for key in env.done_keys}
         self._reward_shape = env.full_reward_spec[keys.REWARD].shape
-        self._kept: list[NestedKey] | None = None
+        self._reset_settings = {"set_state": False} if env._supports_set_state else {}
+        self._kept: list[NestedKey] = []
 
     def step(self, shown: Entries, action: Tensor) -> tuple[Entries, Entries]:
         """Take one step."""
-        env = self._env
-        taken = TensorDict({**shown, keys.ACTION: action}, env.batch_size, env.device)
-        after = env._step(taken)
-        if not self._is_complete(after):
-            after = env._step_proc_data(after)
-        if self._kept is None:
-            self._kept = list(env._step_mdp(taken.set("next", after)).keys())
+        taken = TensorDict({**shown, keys.ACTION: action}, self._batch_size, self._device)
+        after = self._env._step(taken)
         found = dict(after.items())
+        if not self._are_complete(found) or found[keys.REWARD].shape != self._reward_shape:
+            after = self._env._step_proc_data(after)
+            found = dict(after.items())
+        if not self._kept:  # the same at every step
+            kept = self._env._step_mdp(taken.set("next", after)).keys()
+            self._kept = [key for key in kept if key != keys.ACTION]
         ahead = {key: found[key] if key in found else shown[key] for key in self._kept}
         if found[keys.DONE].any():
-            ahead = dict(env.maybe_reset(TensorDict(ahead, env.batch_size, env.device)).items())
-        return leaves(after), ahead
+            ahead = self._begin(ahead, found[keys.DONE])
+        flat = all(isinstance(value, Tensor) for value in found.values())
+        return found if flat else leaves(after), ahead
 
-    def _is_complete(self, after: TensorDictBase) -> bool:
-        """Return whether the environment wrote reward and every flag in the shapes of its specs."""
-        if after.get(keys.REWARD).shape != self._reward_shape:
-            return False
-        found = [after.get(key, None) for key in self._flags]
-        return all(flag is not None and flag.shape == shape for flag, shape in zip(found, self._flags.values()))
+    def _begin(self, ahead: Entries, over: Tensor) -> Entries:
+        """Return what is shown once new episodes have begun where `over` bool [*B, 1] is set."""
+        begun = self._env._reset(
+            TensorDict({"_reset": over.clone()}, self._batch_size, self._device), **self._reset_settings
+        )
+        found = dict(begun.items())
+        simple = found.keys() == ahead.keys() and all(isinstance(value, Tensor) for value in found.values())
+        if not simple or not self._are_complete(found) or any(found[key].any() for key in self._shapes):
+            asked = TensorDict({**ahead, "_reset": over.clone()}, self._batch_size, self._device)
+            return dict(self._env._reset_proc_data(asked, begun).items())
+        return {key: torch.where(_wide(over, old), found[key], old) for key, old in ahead.items()}
+
+    def _are_complete(self, found: Entries) -> bool:
+        """Return whether every flag is there in the shape of its spec."""
+        return all(key in found and found[key].shape == shape for key, shape in self._shapes.items())
+
+
+def _wide(over: Tensor, like: Tensor) -> Tensor:
+    """Return `over` [*B, 1] so that it broadcasts against `like` [*B, ...]."""
+    return over.reshape(*over.shape[:-1], *[1] * (like.ndim - over.ndim + 1))
 
 
 def leaves(entries: TensorDictBase) -> Entries:
