@@ -146,10 +146,11 @@ class PPOLearner:
 
     def _clip_gradient(self) -> torch.Tensor:
         """Scale the gradient down to the norm allowed, where it is above it; return its norm before."""
-        limit = self.config.max_grad_norm
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
-        if norm + 1e-6 > limit:  # below, torch would multiply by 1
-            torch.nn.utils.clip_grads_with_norm_(self._parameters, limit, norm)
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        shrink = self.config.max_grad_norm / (norm + 1e-6)  # as torch.nn.utils.clip_grad_norm_ has it
+        if shrink < 1:
+            torch._foreach_mul_(gradients, shrink)
         return norm
 
     def _evaluate(self, parts: list[TensorDictBase]) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from tensordict import TensorDictBase
+from tensordict import TensorDict, TensorDictBase
 
 from tamiyo_trl.errors import ConfigError, SpecError
 
@@ -71,12 +71,15 @@ class Slices:
 
     def take(self, ids: torch.Tensor) -> list[TensorDictBase]:
         """Return the slices numbered `ids` (int64 [n]) as one [slices, steps] tensordict per slice length present."""
-        parts, first = [], 0
+        parts: list[TensorDictBase] = []
+        first = 0
         for group in self._groups:
             here = group.shape[1]
             inside = ids if here == self.count else ids[(ids >= first) & (ids < first + here)] - first
             if len(inside):
-                parts.append(group[:, inside].transpose(0, 1))
+                # index_select copies whole steps; indexing would gather number by number.
+                picked = {key: entry.index_select(1, inside).transpose(0, 1) for key, entry in group.items()}
+                parts.append(TensorDict(picked, [len(inside), group.shape[0]], device=group.device))
             first += here
         return parts
 
