@@ -36,8 +36,9 @@ def clipped_terms(networks: Networks, part: TensorDictBase, clip_epsilon: float)
 
     Source: Schulman et al. 2017, eq. 7; clipped in the logarithm, as TorchRL does.
     """
-    heads, value = networks.run(part)
-    log_ratio = heads.log_prob(_time_first(part, keys.ACTION)) - _time_first(part, keys.LOG_PROB)
+    factors, value = networks.run(part)
+    index = networks.interface.heads.decode(_time_first(part, keys.ACTION))
+    log_ratio = factors.log_prob(index) - _time_first(part, keys.LOG_PROB)
     advantage = _time_first(part, keys.ADVANTAGE).squeeze(-1)
     clipped = log_ratio.clamp(math.log1p(-clip_epsilon), math.log1p(clip_epsilon))
     gain = torch.minimum(log_ratio.exp() * advantage, clipped.exp() * advantage)
@@ -46,7 +47,7 @@ def clipped_terms(networks: Networks, part: TensorDictBase, clip_epsilon: float)
     return Terms(
         policy=-gain.mean(),
         value=(value - _time_first(part, keys.VALUE_TARGET)).pow(2).mean(),
-        entropies=tuple(entropy.mean() for entropy in heads.factors.entropies()),
+        entropies=tuple(entropy.mean() for entropy in factors.entropies()),
         clip_fraction=clip_fraction,
         log_ratio=log_ratio.detach().flatten(),
     )

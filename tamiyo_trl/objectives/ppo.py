@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -170,13 +171,13 @@ class PPOLearner:
     def _values(self, part: TensorDictBase) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Return weighted loss terms and metrics of slices [S, L], means over their steps, and the log-ratios."""
         terms = clipped_terms(self.actor_critic.networks, part, self.config.clip_epsilon)
-        weighted = sum(weight * entropy for weight, entropy in zip(self._entropy_weights, terms.entropies))
+        weighted = [weight * entropy for weight, entropy in zip(self._entropy_weights, terms.entropies)]
         values = {
             "loss/policy": terms.policy,
             "loss/value": self.config.value_coeff * terms.value,
-            "loss/entropy": -value_at(self.config.entropy_coeff, self.frames) * weighted,
+            "loss/entropy": -value_at(self.config.entropy_coeff, self.frames) * _sum(weighted),
             "ppo/clip_fraction": terms.clip_fraction,
-            "entropy/joint": sum(terms.entropies),
+            "entropy/joint": _sum(terms.entropies),
         }
         heads = zip(self.actor_critic.head_names, terms.entropies)
         return values | {f"entropy/{head}": entropy for head, entropy in heads}, terms.log_ratio
@@ -250,3 +251,7 @@ class PPOLearner:
         self._generator.set_state(state["generator"])
         self.frames, self.updates = state["frames"], state["updates"]
         self.skipped_steps, self._skipped_in_a_row = state["skipped_steps"], state["skipped_in_a_row"]
+
+
+def _sum(values: Sequence[torch.Tensor]) -> torch.Tensor:
+    return sum(values[1:], values[0])

@@ -50,7 +50,7 @@ class CollectionPolicy(TensorDictModuleBase):
             cores.append(core)
             written.update(zip(trunk.memory.out_keys[1:], following))
         mask = None if nets.interface.mask_key is None else shown.get(nets.interface.mask_key)
-        factors = nets.heads(nets.logits.module(cores[0]), mask).factors
+        factors = nets.factors(nets.logits.module(cores[0]), mask)
         greedy = interaction_type() in (InteractionType.DETERMINISTIC, InteractionType.MODE)
         index = factors.mode() if greedy else factors.sample()
         written[keys.ACTION] = nets.interface.heads.encode(index)

@@ -190,7 +190,8 @@ def _strides(nvec: tuple[int, ...], device: torch.device) -> Tensor:
 
 def _pick(table: Tensor, index: Tensor) -> Tensor:
     """Return table[..., index], broadcasting a leading sample shape of `index`."""
-    table = table.expand(*index.shape, table.shape[-1])
+    if table.shape[:-1] != index.shape:
+        table = table.expand(*index.shape, table.shape[-1])
     return table.gather(-1, index.unsqueeze(-1)).squeeze(-1)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .. import keys
 from ..errors import ConfigError
-from .heads import MaskedHeads
+from .factors import Factors, factorise
 from .initialisation import orthogonal
 from .interface import Interface
 from .normaliser import Normaliser
@@ -66,7 +66,7 @@ class Networks(nn.Module):
         is_init = (keys.IS_INIT,) if self.state_keys else ()
         return (self.observation_key, *mask, *self.state_keys, *is_init)
 
-    def run(self, slices: TensorDictBase) -> tuple[MaskedHeads, Tensor]:
+    def run(self, slices: TensorDictBase) -> tuple[Factors, Tensor]:
         """Return distribution [L, S] and value [L, S, 1] of `slices` [S, L], time first, by one pass of each trunk.
 
         The numbers are those of the policy in TorchRL's recurrent mode; slices laid out time first are not copied.
@@ -78,11 +78,11 @@ class Networks(nn.Module):
             cores.append(trunk.memory.rows(encoded, *trunk.memory.read(slices)).transpose(0, 1))
         mask_key = self.interface.mask_key
         mask = None if mask_key is None else slices.get(mask_key).transpose(0, 1)
-        return self.heads(self.logits.module(cores[0]), mask), self.value.module(cores[-1])
+        return self.factors(self.logits.module(cores[0]), mask), self.value.module(cores[-1])
 
-    def heads(self, logits: Tensor, mask: Tensor | None) -> MaskedHeads:
-        """Return the distribution of the action that `logits` and `mask` describe."""
-        return MaskedHeads(logits, mask, action=self.interface.heads, relevant=self.interface.relevant)
+    def factors(self, logits: Tensor, mask: Tensor | None) -> Factors:
+        """Return the distribution over head indices that `logits` and `mask` describe."""
+        return factorise(logits, mask, self.interface.heads.nvec, self.interface.relevant)
 
 
 def _head(trunk: Trunk, out_features: int, gain: float, out_key: str) -> TensorDictModule:

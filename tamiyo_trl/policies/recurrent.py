@@ -57,12 +57,14 @@ class RecurrentCore(MemoryCore):
 
     def step(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
         """Return output [B, H] and next states [B, N, H]."""
-        states = self.start(states)
         following = []
-        for layer in range(self.rnn.num_layers):
-            new = self._cell(x, [state[:, layer] for state in states], self._weights(layer))
+        by_layer = [state.unbind(1) for state in self.start(states)]
+        for layer, entering in enumerate(zip(*by_layer)):
+            new = self._cell(x, list(entering), self._weights(layer))
             following.append(new)
             x = new[0]
+        if len(following) == 1:
+            return self.norm(x), [state.unsqueeze(1) for state in following[0]]
         return self.norm(x), [torch.stack(parts, 1) for parts in zip(*following)]
 
     def run(self, x: Tensor, states: Sequence[Tensor], is_init: Tensor) -> Tensor:
@@ -77,7 +79,7 @@ class RecurrentCore(MemoryCore):
         return self.norm(x.transpose(0, 1))
 
     def _weights(self, layer: int) -> list[Tensor]:
-        return list(self.rnn.all_weights[layer])
+        return list(self.rnn.all_weights[layer])  # not its flat list, which a swap of parameters leaves behind
 
     def _cell(self, x: Tensor, states: list[Tensor], weights: list[Tensor]) -> Sequence[Tensor]:
         """Return the next states [B, H] of one layer, the output first."""

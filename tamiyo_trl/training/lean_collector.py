@@ -60,16 +60,16 @@ class LeanCollector(Collector):
         shown = dict(carrier.items())
         books = {key: shown.pop(key) for key in (keys.IS_INIT, *self._state_keys)}
         total = shown.pop(keys.EPISODE_REWARD)
-        steps: list[Entries] = []
+        steps: list[tuple[Entries, Entries]] = []
         with torch.no_grad(), set_exploration_type(self.exploration_type):
             for _ in range(self.frames_per_batch):
-                written = self._decide({**shown, **books})
+                seen = {**shown, **books}
+                written = self._decide(seen)
                 following = {key: written.pop(("next", key)) for key in self._state_keys}
                 after, ahead = stepper.step(shown, written[keys.ACTION])
                 total = total + after[keys.REWARD]
                 after[keys.EPISODE_REWARD] = total
-                nested = {("next", *_path(key)): value for key, value in after.items()}
-                steps.append({**shown, **books, **written, **nested})
+                steps.append(({**seen, **written}, after))
                 shown, over = ahead, after[keys.DONE]
                 if over.any():
                     following = {key: _restart(over, state) for key, state in following.items()}
@@ -130,14 +130,18 @@ def _restart(over: Tensor, state: Tensor) -> Tensor:
     return state.masked_fill(over.reshape(*over.shape[:-1], *[1] * (state.ndim - over.ndim + 1)), 0.0)
 
 
-def stack(steps: list[Entries], env: EnvBase) -> TensorDictBase:
-    """Return `steps` of `env` side by side as one batch [*B, T], entry by entry, without the flags that are never set.
+def stack(steps: list[tuple[Entries, Entries]], env: EnvBase) -> TensorDictBase:
+    """Return `steps` of `env`, each what was seen and done and what it left, side by side as one batch [*B, T].
 
-    A key may be nested; nothing of a batch is shared with the next one.
+    Entry by entry; the flags that are never set are left out.
     """
     dim = len(env.batch_size)
-    batch = TensorDict({}, [*env.batch_size, len(steps)], device=env.device, names=[*[None] * dim, "time"])
-    for key in steps[0]:
+    size = [*env.batch_size, len(steps)]
+    root, following = ({key: [step[i][key] for step in steps] for key in steps[0][i]} for i in range(2))
+    batch = TensorDict({}, size, device=env.device, names=[*[None] * dim, "time"])
+    for key, entries in root.items():
         if key not in FLAGS:
-            batch.set(key, torch.stack([step[key] for step in steps], dim))
+            batch.set(key, torch.stack(entries, dim))
+    for key, entries in following.items():
+        batch.set(("next", *_path(key)), torch.stack(entries, dim))
     return batch

@@ -116,4 +116,4 @@ def _wide(over: Tensor, like: Tensor) -> Tensor:
 
 def leaves(entries: TensorDictBase) -> Entries:
     """Return every leaf of `entries` under its own key."""
-    return {key: value for key, value in entries.items(include_nested=True, leaves_only=True)}
+    return dict(entries.items(include_nested=True, leaves_only=True))

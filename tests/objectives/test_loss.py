@@ -1,0 +1,46 @@
+"""The loss against TorchRL's ClipPPOLoss: terms and gradients, off the collecting policy, some ratios clipped."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tamiyo_trl.objectives.loss import clipped_terms
+from tamiyo_trl.policies import ActorCriticOptions, SeparateTrunks
+from tests.objectives.helpers import collect, make_env, make_policy
+from tests.reference.torchrl_loss import torchrl_loss
+
+CLIP, VALUE, WEIGHTS = 0.05, 0.7, {"head_1": 0.3}
+
+
+@pytest.mark.parametrize("trunks", [None, SeparateTrunks()])
+@pytest.mark.parametrize("memory", ["lstm", "gru", "mlp", "frames"])
+def test_terms_and_gradients_equal_those_of_torchrl_s_loss(memory, trunks):
+    options = ActorCriticOptions() if trunks is None else ActorCriticOptions(trunks=trunks)
+    actor_critic = make_policy(memory, options=options)
+    part = collect(actor_critic, make_env(actor_critic), 9).select(*actor_critic.training_keys)
+    generator = torch.Generator().manual_seed(1)
+    for key in ("advantage", "value_target"):
+        part[key] = torch.randn(*part.shape, 1, generator=generator)
+    with torch.no_grad():
+        for parameter in actor_critic.parameters():
+            parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+    theirs = torchrl_loss(actor_critic, CLIP, VALUE, WEIGHTS)
+    expected = theirs(part)
+    found = clipped_terms(actor_critic.networks, part, CLIP)
+    assert 0 < expected["clip_fraction"] < 1
+    close = {"rtol": 1e-5, "atol": 1e-6}
+    torch.testing.assert_close(found.policy, expected["loss_objective"], **close)
+    torch.testing.assert_close(VALUE * found.value, expected["loss_critic"], **close)
+    torch.testing.assert_close(found.clip_fraction, expected["clip_fraction"])
+    torch.testing.assert_close(found.log_ratio.reshape(9, -1).t(), theirs.log_ratio.squeeze(-1), **close)
+    for head, entropy in zip(actor_critic.head_names, found.entropies):
+        torch.testing.assert_close(entropy, expected["composite_entropy", head].mean(), **close)
+    weighted = sum(WEIGHTS.get(head, 1.0) * e for head, e in zip(actor_critic.head_names, found.entropies))
+    mine = found.policy + VALUE * found.value - 0.2 * weighted
+    other = expected["loss_objective"] + expected["loss_critic"] + 0.2 * expected["loss_entropy"]
+    parameters = list(actor_critic.parameters())
+    gradients, theirs_too = torch.autograd.grad(mine, parameters), torch.autograd.grad(other, parameters)
+    assert sum(bool(gradient.any()) for gradient in theirs_too) > len(parameters) // 2  # some units may be dead
+    for one, two in zip(gradients, theirs_too):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
