@@ -131,11 +131,11 @@ class PPOLearner:
         if kl > KL_MARGIN * self.config.target_kl:
             steps.stopped = True
             return False
-        self._optimiser.zero_grad()
+        self._forget_gradient()
         total.backward()
         norm = self._clip_gradient()
         if not math.isfinite(float(total.detach() + norm)):
-            self._optimiser.zero_grad()
+            self._forget_gradient()
             steps.skipped += 1
             self.skipped_steps += 1
             self._skipped_in_a_row += 1
@@ -144,6 +144,10 @@ class PPOLearner:
         self._skipped_in_a_row = 0
         steps.take(values | {"ppo/grad_norm": norm})
         return True
+
+    def _forget_gradient(self) -> None:
+        for parameter in self._parameters:
+            parameter.grad = None
 
     def _clip_gradient(self) -> torch.Tensor:
         """Scale the gradient down to the norm allowed, where it is above it; return its norm before."""

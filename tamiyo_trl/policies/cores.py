@@ -137,7 +137,7 @@ class MemoryModule(TensorDictModuleBase):
         if len(batch) != 1:
             x = x.reshape(-1, x.shape[-1])
             states = [state.reshape(-1, *state.shape[len(batch) :]) for state in states]
-        if is_init is not None:
+        if is_init is not None and is_init.any():
             fresh = is_init.reshape(-1)
             states = [state.masked_fill(_wide(fresh, state), 0.0) for state in states]
         y, following = self.core.step(x, states)

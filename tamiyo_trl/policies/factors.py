@@ -67,7 +67,8 @@ class Single:
 
     def sample(self, shape: tuple[int, ...] = ()) -> Tensor:
         """Return head indices by the Gumbel-max trick."""
-        return _gumbel_argmax(self.log_probs.expand(*shape, *self.log_probs.shape)).unsqueeze(-1)
+        drawn_from = self.log_probs.expand(*shape, *self.log_probs.shape) if shape else self.log_probs
+        return _gumbel_argmax(drawn_from).unsqueeze(-1)
 
     def mode(self) -> Tensor:
         """Return the most probable action."""

@@ -76,7 +76,7 @@ class _LSTMRows(torch.autograd.Function):
                 entered_h.append(swap(starts[t + 1], stored_h[t + 1], outputs[t]))
                 entered_c.append(swap(starts[t + 1], stored_c[t + 1], cell))
         ctx.save_for_backward(x, w_ih, w_hh, gates, *entered_h, *entered_c, *squashed)
-        ctx.starts = starts
+        ctx.starts, ctx.parts = starts, (i, f, g, o)  # views of `gates`, cut up once
         return torch.stack(outputs)
 
     @staticmethod
@@ -84,7 +84,7 @@ class _LSTMRows(torch.autograd.Function):
         x, w_ih, w_hh, gates, *steps = ctx.saved_tensors
         L, B, H = d_out.shape
         entered_h, entered_c, squashed = steps[:L], steps[L : 2 * L], steps[2 * L :]
-        i, f, g, o = (part.unbind(0) for part in gates.split(H, 2))
+        i, f, g, o = ctx.parts
         d_gates = torch.empty_like(gates)
         d_i, d_f, d_g, d_o = (part.unbind(0) for part in d_gates.split(H, 2))
         wants_state = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
