@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from tamiyo_trl.errors import ConfigError, NonFiniteError, RatioError
 from tamiyo_trl.objectives.advantages import Estimates, estimate, standardise
 from tamiyo_trl.objectives.causes import likely_cause
 from tamiyo_trl.objectives.config import PPOConfig
-from tamiyo_trl.objectives.loss import clipped_terms, kl_estimate
+from tamiyo_trl.objectives.loss import SliceClipPPOLoss, kl_estimate
 from tamiyo_trl.objectives.metrics import Averages, StepLog, explained_variance, hidden_metrics
 from tamiyo_trl.objectives.refresh import renew
 from tamiyo_trl.objectives.schedules import value_at
@@ -52,19 +51,20 @@ class PPOLearner:
         self.frames = self.updates = self.skipped_steps = 0
         self._skipped_in_a_row = 0
         self._generator = generator(seed, "minibatches")
-        self._entropy_weights = self._head_weights()
+        self._loss = self._make_loss()
         self._parameters = list(actor_critic.parameters())
         self._device = self._parameters[0].device
         lr = value_at(self.config.lr, 0)
         self._optimiser = torch.optim.Adam(self._parameters, lr=lr, eps=self.config.adam_eps, fused=True)
         self._value_norm = make_value_norm(self.config.value_norm).to(self._device)
 
-    def _head_weights(self) -> tuple[float, ...]:
-        heads, weights = self.actor_critic.head_names, self.config.entropy_weights
+    def _make_loss(self) -> SliceClipPPOLoss:
+        config, heads, weights = self.config, self.actor_critic.head_names, self.config.entropy_weights
         unknown = sorted(set(weights) - set(heads))
         if unknown:
             raise ConfigError(f"entropy_weights names unknown heads {unknown}; the policy has {list(heads)}")
-        return tuple(weights.get(head, 1.0) for head in heads)
+        every = {head: weights.get(head, 1.0) for head in heads}
+        return SliceClipPPOLoss(self.actor_critic, config.clip_epsilon, config.value_coeff, every)
 
     def update(self, batch: TensorDictBase) -> dict[str, float]:
         """Learn from `batch` [*, T], which is left as it is, and return the update's metrics.
@@ -174,17 +174,16 @@ class PPOLearner:
 
     def _values(self, part: TensorDictBase) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Return weighted loss terms and metrics of slices [S, L], means over their steps, and the log-ratios."""
-        terms = clipped_terms(self.actor_critic.networks, part, self.config.clip_epsilon)
-        weighted = [weight * entropy for weight, entropy in zip(self._entropy_weights, terms.entropies)]
+        out = self._loss(part)
         values = {
-            "loss/policy": terms.policy,
-            "loss/value": self.config.value_coeff * terms.value,
-            "loss/entropy": -value_at(self.config.entropy_coeff, self.frames) * _sum(weighted),
-            "ppo/clip_fraction": terms.clip_fraction,
-            "entropy/joint": _sum(terms.entropies),
+            "loss/policy": out.get("loss_objective"),
+            "loss/value": out.get("loss_critic"),
+            "loss/entropy": value_at(self.config.entropy_coeff, self.frames) * out.get("loss_entropy"),
+            "ppo/clip_fraction": out.get("clip_fraction"),
+            "entropy/joint": out.get("entropy"),
         }
-        heads = zip(self.actor_critic.head_names, terms.entropies)
-        return values | {f"entropy/{head}": entropy for head, entropy in heads}, terms.log_ratio
+        heads = out.get("composite_entropy").items()
+        return values | {f"entropy/{head}": entropy for head, entropy in heads}, out.get("log_ratio")
 
     def _check_ratio(self, log_ratio: torch.Tensor, parts: list[TensorDictBase], steps: StepLog) -> None:
         """Record the ratio before any step, and raise RatioError where it is not 1; NaN is left to the finite check."""
@@ -255,7 +254,3 @@ class PPOLearner:
         self._generator.set_state(state["generator"])
         self.frames, self.updates = state["frames"], state["updates"]
         self.skipped_steps, self._skipped_in_a_row = state["skipped_steps"], state["skipped_in_a_row"]
-
-
-def _sum(values: Sequence[torch.Tensor]) -> torch.Tensor:
-    return sum(values[1:], values[0])

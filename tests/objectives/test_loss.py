@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tamiyo_trl.objectives.loss import clipped_terms
+from tamiyo_trl.objectives.loss import SliceClipPPOLoss
 from tamiyo_trl.policies import ActorCriticOptions, SeparateTrunks
 from tests.objectives.helpers import collect, make_env, make_policy
 from tests.reference.torchrl_loss import torchrl_loss
@@ -27,18 +27,17 @@ def test_terms_and_gradients_equal_those_of_torchrl_s_loss(memory, trunks):
             parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
     theirs = torchrl_loss(actor_critic, CLIP, VALUE, WEIGHTS)
     expected = theirs(part)
-    found = clipped_terms(actor_critic.networks, part, CLIP)
+    weights = {head: WEIGHTS.get(head, 1.0) for head in actor_critic.head_names}
+    found = SliceClipPPOLoss(actor_critic, CLIP, VALUE, weights)(part)
     assert 0 < expected["clip_fraction"] < 1
     close = {"rtol": 1e-5, "atol": 1e-6}
-    torch.testing.assert_close(found.policy, expected["loss_objective"], **close)
-    torch.testing.assert_close(VALUE * found.value, expected["loss_critic"], **close)
-    torch.testing.assert_close(found.clip_fraction, expected["clip_fraction"])
-    torch.testing.assert_close(found.log_ratio.reshape(9, -1).t(), theirs.log_ratio.squeeze(-1), **close)
-    for head, entropy in zip(actor_critic.head_names, found.entropies):
-        torch.testing.assert_close(entropy, expected["composite_entropy", head].mean(), **close)
-    weighted = sum(WEIGHTS.get(head, 1.0) * e for head, e in zip(actor_critic.head_names, found.entropies))
-    mine = found.policy + VALUE * found.value - 0.2 * weighted
-    other = expected["loss_objective"] + expected["loss_critic"] + 0.2 * expected["loss_entropy"]
+    for term in ("loss_objective", "loss_critic", "loss_entropy", "clip_fraction"):
+        torch.testing.assert_close(found[term], expected[term], **close)
+    torch.testing.assert_close(found["log_ratio"].reshape(9, -1).t(), theirs.log_ratio.squeeze(-1), **close)
+    for head in actor_critic.head_names:
+        means = found["composite_entropy", head], expected["composite_entropy", head].mean()
+        torch.testing.assert_close(*means, **close)
+    mine, other = (out["loss_objective"] + out["loss_critic"] + 0.2 * out["loss_entropy"] for out in (found, expected))
     parameters = list(actor_critic.parameters())
     gradients, theirs_too = torch.autograd.grad(mine, parameters), torch.autograd.grad(other, parameters)
     assert sum(bool(gradient.any()) for gradient in theirs_too) > len(parameters) // 2  # some units may be dead
