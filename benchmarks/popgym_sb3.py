@@ -29,7 +29,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 LATE = 0.1  # share of the frames, the last ones, over whose episodes the return is averaged
 ENVS, STEPS, EPOCHS, MINIBATCHES = 16, 128, 4, 4
-LR, ENTROPY = 1e-3, 0.01
+LR, ENTROPY, HIDDEN = 1e-3, 0.01, 128
 
 
 class PreviousAction(gymnasium.Wrapper):
@@ -92,7 +92,7 @@ def run(name: str, seed: int, frames: int) -> dict[str, Any]:
         ent_coef=ENTROPY,
         seed=seed,
         device="cpu",
-        policy_kwargs={"lstm_hidden_size": 128},
+        policy_kwargs={"lstm_hidden_size": HIDDEN},
     )
     curve = Curve()
     wall, cpu = time.perf_counter(), time.process_time()
@@ -107,8 +107,17 @@ def run(name: str, seed: int, frames: int) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in model.policy.parameters()),
         "cpu_seconds": round(time.process_time() - cpu, 1),
         "wall_seconds": round(time.perf_counter() - wall, 1),
-        "settings": {"n_envs": ENVS, "steps": STEPS, "epochs": EPOCHS, "minibatches": MINIBATCHES, "lr": LR}
-        | {"lr_end": 0.0, "entropy_coeff": ENTROPY, "hidden_size": 128, "policy": "MlpLstmPolicy, defaults"},
+        "settings": {
+            "frames": frames,
+            "policy": "sb3-contrib's MlpLstmPolicy and its other defaults",
+            "n_envs": ENVS,
+            "steps": STEPS,
+            "hidden_size": HIDDEN,
+            "lr": LR,
+            "lr_end": 0.0,
+            "entropy_coeff": ENTROPY,
+            "ppo": {"epochs": EPOCHS, "minibatches": MINIBATCHES},
+        },
         "versions": {package: version(package) for package in packages} | {"python": platform.python_version()},
         "curve": curve.points,
     }

@@ -6,8 +6,8 @@
     python recipes/train_popgym.py --help                                      # every setting
 
 Every finished run is one file, <out>/<label>/<env>/seed_<n>.json; runs that are finished are not run again, so the
-same command goes on where it was stopped. <out>/results.md is made anew from all files. Needs
-pip install "tamiyo-trl[popgym]".
+same command goes on where it was stopped. At the end recipes/report_popgym.py makes <out>/results.md and its pictures
+anew from all files. Needs pip install "tamiyo-trl[popgym]".
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 import math
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -208,7 +209,7 @@ def late_return(curve: Sequence[Sequence[float]], total: int) -> float:
 
 
 def run(args: Args, console: Console) -> None:
-    """Train what is not finished yet, showing progress; write a file per run and the table after each."""
+    """Train what is not finished yet, showing progress; write a file per run."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[seen]}"), TimeRemainingColumn())
     for name in args.env:
         popgym_class(name)
@@ -226,23 +227,21 @@ def run(args: Args, console: Console) -> None:
                     progress.update(bar, completed=metrics["train/frames"], seen=seen)
 
                 write(path, json.dumps(learn(name, seed, args, show)) + "\n")
-                write(args.out / "results.md", table(args.out))
 
 
 def is_finished(path: Path, args: Args) -> bool:
     """Return whether the run at `path` is there already.
 
     Raises:
-        RunFolderError: it is there, but of other settings.
+        RunFolderError: it, or another run of its label, is of other settings.
     """
-    if not path.exists():
-        return False
-    saved = json.loads(path.read_text(encoding="utf-8"))["settings"]
     wanted = args.settings()
-    different = sorted(key for key in {*saved, *wanted} if saved.get(key) != wanted.get(key))
-    if different:
-        raise RunFolderError(f"{path} is of other settings ({', '.join(different)}): choose another --label")
-    return True
+    for found in sorted(path.parents[1].glob("*/seed_*.json")):
+        saved = json.loads(found.read_text(encoding="utf-8"))["settings"]
+        different = sorted(key for key in {*saved, *wanted} if saved.get(key) != wanted.get(key))
+        if different:
+            raise RunFolderError(f"{found} is of other settings ({', '.join(different)}): choose another --label")
+    return path.exists()
 
 
 def write(path: Path, text: str) -> None:
@@ -253,32 +252,11 @@ def write(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def table(out: Path) -> str:
-    """Return the Markdown table of all records under `out`: a line per environment, a column per label."""
-    records = [
-        (path.parts[-3], json.loads(path.read_text(encoding="utf-8"))) for path in sorted(out.glob("*/*/*.json"))
-    ]
-    labels = sorted({label for label, _ in records})
-    names = sorted({record["env"] for _, record in records})
-    lines = [["environment", *labels], ["---"] * (1 + len(labels))]
-    for name in names:
-        cells = [[r["return"] for label_, r in records if label_ == label and r["env"] == name] for label in labels]
-        lines.append([name, *map(_cell, cells)])
-    body = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-    frames = ", ".join(f"{n:,}" for n in sorted({record["frames"] for _, record in records}))
-    return (
-        f"# POPGym\n\n{body}\n\nMean return of the episodes that ended in the last {LATE:.0%} of {frames} frames, "
-        "actions sampled: mean over seeds (lowest to highest; n seeds). Each run's settings, versions and learning "
-        "curve are in its JSON file.\n"
-    )
-
-
-def _cell(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    mean = sum(values) / len(values)
-    spread = f"{min(values):.3f} to {max(values):.3f}; " if len(values) > 1 else ""
-    return f"{mean:.3f} ({spread}n = {len(values)})"
+def report(out: Path, console: Console) -> None:
+    """Make the page and the pictures of all runs under `out` anew, in a process of its own, and show the page."""
+    subprocess.run([sys.executable, str(Path(__file__).with_name("report_popgym.py")), str(out)], check=True)
+    console.print(Markdown((out / "results.md").read_text(encoding="utf-8")))
+    console.print(f"written to {out}/results.md")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -288,8 +266,7 @@ def main(argv: Sequence[str]) -> int:
         args = tyro.cli(Args, args=argv, description=__doc__, config=(tyro.conf.AvoidSubcommands,))
         torch.set_num_threads(args.threads)
         run(args, console)
-        console.print(Markdown(table(args.out)))
-        console.print(f"written to {args.out}/results.md")
+        report(args.out, console)
     except TamiyoError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -42,10 +42,19 @@ def test_every_run_is_a_file_and_a_finished_one_is_not_run_again(recipe, tmp_pat
     assert record["return"] == late[2]
     assert "| RepeatPreviousEasy | " in (tmp_path / "results.md").read_text()
     before = [path.stat().st_mtime_ns for path in files]
-    assert recipe.main(arguments) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipe, "report", lambda out, console: None)
+        assert recipe.main(arguments) == 0
     assert [path.stat().st_mtime_ns for path in files] == before
 
 
+@pytest.fixture
+def without_report(recipe, monkeypatch):
+    """Runs end without the page, which takes a process of its own."""
+    monkeypatch.setattr(recipe, "report", lambda out, console: None)
+
+
+@pytest.mark.usefixtures("without_report")
 def test_the_same_seed_gives_the_same_curve(recipe, tmp_path):
     for folder in ("one", "two"):
         assert recipe.main(["--out", str(tmp_path / folder), "--seeds", "3", *TOY]) == 0
@@ -79,8 +88,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(recipe, tmp_path, capsys, argu
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("without_report")
 def test_runs_of_other_settings_are_not_mixed(recipe, tmp_path, capsys):
     arguments = ["--out", str(tmp_path), "--seeds", "0", *TOY]
     assert recipe.main(arguments) == 0
-    assert recipe.main([*arguments, "--lr", "0.1"]) == 2
+    assert recipe.main([*arguments, "--env", "RepeatFirstEasy", "--lr", "0.1"]) == 2
     assert "is of other settings (lr): choose another --label" in capsys.readouterr().err
