@@ -29,6 +29,7 @@ Record = Mapping[str, Any]
 Runs = dict[tuple[str, str], list[Record]]  # (environment, label): one record per seed
 WINDOW = 5  # updates over which curves are averaged
 COLUMNS = 3  # panels side by side
+CONTESTANTS = {"memory", "policy"}  # settings that make another contestant; labels that differ in others are variants
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,20 @@ def labels_of(runs: Runs) -> list[str]:
 
 def report(groups: Mapping[int, Runs], published: Mapping[str, Any]) -> str:
     """Return the Markdown page of all runs."""
+    base = base_settings(groups)
+    widest = max(groups, key=lambda frames: len({name for name, _ in groups[frames]}))
     parts = ["# POPGym"]
-    for place, (frames, runs) in enumerate(groups.items()):
-        others = published if place == 0 else {}
+    for frames, runs in groups.items():
+        others = published if frames == widest else {}
+        variants = [label for label in labels_of(runs) if is_variant(settings_of(runs, label), base)]
+        contestants = [label for label in labels_of(runs) if label not in variants]
         parts.append(f"## Runs of {frames:,} frames")
-        parts.append(returns_table(runs, others.get("columns", {})))
-        parts.append(f"![learning curves]({picture_name(frames)})")
+        parts.append(returns_table(runs, contestants, others.get("columns", {})))
         parts += [others["source"]] if others else []
+        if variants:
+            parts.append("Variants of the settings:")
+            parts.append(variants_table(runs, [contestants[0], *variants] if contestants else variants))
+        parts.append(f"![learning curves]({picture_name(frames)})")
     parts.append("## Settings and cost")
     parts.append(settings_table(groups))
     parts.append(
@@ -77,33 +85,60 @@ def report(groups: Mapping[int, Runs], published: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def returns_table(runs: Runs, others: Mapping[str, Mapping[str, float]]) -> str:
+def settings_of(runs: Runs, label: str) -> dict[str, Any]:
+    """Return the settings of `label`, flat."""
+    return next(_flat(found[0]["settings"]) for (_, of), found in runs.items() if of == label)
+
+
+def base_settings(groups: Mapping[int, Runs]) -> dict[str, Any]:
+    """Return the settings all others are compared with: the first label's of the longest runs."""
+    runs = next(iter(groups.values()))
+    return settings_of(runs, labels_of(runs)[0])
+
+
+def differences(settings: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `settings` say otherwise than `base`, beside the number of frames."""
+    return {key: value for key, value in settings.items() if key != "frames" and base.get(key) != value}
+
+
+def is_variant(settings: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
+    """Return whether `settings` are those of `base` but for a few numbers, not of another contestant."""
+    new = differences(settings, base)
+    return bool(new) and not CONTESTANTS & set(new)
+
+
+def returns_table(runs: Runs, labels: Sequence[str], others: Mapping[str, Mapping[str, float]]) -> str:
     """Return a Markdown table of returns: a line per environment, a column per label and per source of others."""
-    labels = labels_of(runs)
     lines = [["environment", *labels, *others]]
-    for name in sorted({name for name, _ in runs}):
-        own = [_cell([run["return"] for run in runs.get((name, label), ())]) for label in labels]
-        lines.append([name, *own, *(f"{column[name]:.3f}" if name in column else "" for column in others.values())])
+    for name in sorted({name for name, label in runs if label in labels}):
+        told = [f"{column[name]:.3f}" if name in column else "" for column in others.values()]
+        lines.append([name, *(_cell(runs.get((name, label), ())) for label in labels), *told])
+    return _markdown(lines)
+
+
+def variants_table(runs: Runs, labels: Sequence[str]) -> str:
+    """Return a Markdown table of returns: a line per label, a column per environment of any but the first label."""
+    names = sorted({name for name, label in runs if label in labels[1:]})
+    lines = [["label", *names]]
+    lines += [[label, *(_cell(runs.get((name, label), ())) for name in names)] for label in labels]
     return _markdown(lines)
 
 
 def settings_table(groups: Mapping[int, Runs]) -> str:
     """Return a Markdown table of what each label is and costs, compared with the first label."""
+    base = base_settings(groups)
     lines = [["label", "frames", "differs in", "parameters", "CPU-seconds per run"]]
-    base: dict[str, Any] = {}
     for frames, runs in groups.items():
         for label in labels_of(runs):
             records = [record for (_, of), found in runs.items() if of == label for record in found]
-            settings = _flat(records[0]["settings"])
-            base = base or settings
-            new = {key: value for key, value in settings.items() if key != "frames" and base.get(key) != value}
+            new = differences(settings_of(runs, label), base)
+            told = ", ".join(f"{key} = {value}" for key, value in new.items())
             sizes = sorted({record["parameters"] for record in records})
             lines.append(
                 [
                     label,
                     f"{frames:,}",
-                    ", ".join(f"{key} = {value}" for key, value in new.items())
-                    or "(what the others are compared with)",
+                    told if len(lines) > 1 else "(what the others are compared with)",
                     f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}",
                     f"{np.mean([record['cpu_seconds'] for record in records]):.0f} (n = {len(records)})",
                 ]
@@ -118,9 +153,10 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _cell(values: Sequence[float]) -> str:
-    if not values:
+def _cell(records: Sequence[Record]) -> str:
+    if not records:
         return ""
+    values = [record["return"] for record in records]
     spread = f"{min(values):.3f} to {max(values):.3f}; " if len(values) > 1 else ""
     return f"{sum(values) / len(values):.3f} ({spread}n = {len(values)})"
 

@@ -37,8 +37,9 @@ def test_the_page_has_a_table_per_length_and_says_how_labels_differ(recipe, tmp_
     put(tmp_path, "lstm", "B", 1, 0.5, lr=1, ppo={"slice_len": 8})
     put(tmp_path, "lstm", "B", 2, 1.0, lr=1, ppo={"slice_len": 8})
     put(tmp_path, "lstm", "A", 1, -0.25, lr=1, ppo={"slice_len": 8})
-    put(tmp_path, "mlp", "B", 1, 0.0, lr=1, ppo={"slice_len": 4})
-    put(tmp_path, "short", "B", 1, 0.125, frames=200, lr=2, ppo={"slice_len": 8})
+    put(tmp_path, "mlp", "B", 1, 0.0, lr=1, memory="mlp", ppo={"slice_len": 8})
+    put(tmp_path, "cut", "B", 1, 0.25, lr=1, ppo={"slice_len": 4})
+    put(tmp_path, "short", "B", 1, 0.125, frames=200, lr=1, ppo={"slice_len": 8})
     published = {"source": "Told by them.", "columns": {"theirs": {"B": 0.75}}}
     (tmp_path / "published.json").write_text(json.dumps(published))
     assert recipe.main([str(tmp_path)]) == 0
@@ -50,8 +51,16 @@ def test_the_page_has_a_table_per_length_and_says_how_labels_differ(recipe, tmp_
     assert "| environment | short |" in page
     assert page.index("## Runs of 300 frames") < page.index("## Runs of 200 frames")
     assert "| lstm | 300 | (what the others are compared with) | 7 | 13 (n = 3) |" in page  # (10 + 20 + 10) / 3
-    assert "| mlp | 300 | ppo.slice_len = 4 | 7 | 10 (n = 1) |" in page
-    assert "| short | 200 | lr = 2 | 7 | 10 (n = 1) |" in page
+    assert "| mlp | 300 | memory = mlp | 7 | 10 (n = 1) |" in page
+    assert "| cut | 300 | ppo.slice_len = 4 | 7 | 10 (n = 1) |" in page
+    assert "| short | 200 |  | 7 | 10 (n = 1) |" in page
+    variants = page.index("Variants of the settings:")
+    assert page[variants + 2 : variants + 6] == [
+        "| label | B |",
+        "| --- | --- |",
+        "| lstm | 0.750 (0.500 to 1.000; n = 2) |",
+        "| cut | 0.250 (n = 1) |",
+    ]
     pictures = [tmp_path / f"curves_{frames}.png" for frames in (300, 200)]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
 
