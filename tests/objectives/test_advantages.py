@@ -100,6 +100,18 @@ def test_next_values_of_every_memory_are_single_steps_of_its_critic(memory):
     assert torch.allclose(next_values(rows, actor_critic.critic), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("memory", ["lstm", "gru"])
+def test_next_states_that_are_not_stored_are_recomputed(memory):
+    actor_critic, rows = rollout(memory, steps=17)
+    lean = rows.exclude(*(("next", key) for key in actor_critic.state_keys))
+    expected = next_values(rows, actor_critic.critic)
+    assert torch.allclose(next_values(lean, actor_critic.critic), expected, atol=1e-6)
+    changed = rows.clone()
+    for key in actor_critic.state_keys:
+        changed["next", key] += 1.0
+    assert not torch.allclose(next_values(changed, actor_critic.critic), expected, atol=1e-3)  # stored ones are read
+
+
 def test_a_batch_without_next_observations_is_refused_by_name():
     actor_critic, rows = rollout()
     with pytest.raises(SpecError, match=r"\['observation'\].*next"):

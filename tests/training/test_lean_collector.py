@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tensordict import TensorDictBase
+from tensordict import TensorDict, TensorDictBase
 from torchrl.collectors import Collector
+from torchrl.data import Categorical, Composite, Unbounded
 from torchrl.envs import (
     Compose,
     EnvBase,
@@ -22,6 +23,7 @@ from benchmarks.cartpole_env import CartPoleEnv
 from tamiyo_trl.envs.recall import RecallEnv
 from tamiyo_trl.policies import ActorCriticOptions, SeparateTrunks, make_actor_critic
 from tamiyo_trl.training.lean_collector import LeanCollector, below
+from tamiyo_trl.training.steppers import PlainStepper, TorchRLStepper, stepper_of
 from tamiyo_trl.transforms import HiddenStateReset, PreviousAction
 
 FLAGS = {"done", "terminated", "truncated"}
@@ -30,6 +32,39 @@ UNSTORED = FLAGS | {("next", "is_init"), "episode_reward"}
 
 def recall() -> EnvBase:
     return RecallEnv(n_envs=5, seed=3)
+
+
+class Terse(EnvBase):
+    """Writes as little as TorchRL allows: no `done`, no flags at a reset, a nested entry beside the observation."""
+
+    def __init__(self) -> None:
+        super().__init__(batch_size=[2, 3])
+        flag = Categorical(2, shape=(2, 3, 1), dtype=torch.bool)
+        inner = Composite(clock=Unbounded((2, 3, 1)), shape=(2, 3))
+        self.observation_spec = Composite(observation=Unbounded((2, 3, 2)), info=inner, shape=(2, 3))
+        self.action_spec = Categorical(3, shape=(2, 3))
+        self.reward_spec = Unbounded((2, 3, 1))
+        self.done_spec = Composite(done=flag.clone(), terminated=flag.clone(), truncated=flag.clone(), shape=(2, 3))
+        self.generator, self.clock = torch.Generator().manual_seed(0), torch.zeros(2, 3, 1)
+
+    def _shown(self) -> dict:
+        seen = torch.rand(2, 3, 2, generator=self.generator)
+        return {"observation": seen, "info": TensorDict({"clock": self.clock}, [2, 3])}
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDictBase:
+        every = torch.ones(2, 3, 1, dtype=torch.bool)
+        which = every if tensordict is None else tensordict.get("_reset", every)
+        self.clock = self.clock.masked_fill(which, 0.0)
+        return TensorDict(self._shown(), [2, 3])
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
+        self.clock = self.clock + 1
+        over = torch.rand(2, 3, 1, generator=self.generator) < 0.2
+        reward = tensordict["action"].float().unsqueeze(-1)
+        return TensorDict({**self._shown(), "reward": reward, "terminated": over & (self.clock > 1)}, [2, 3])
+
+    def _set_seed(self, seed: int | None) -> None:
+        self.generator.manual_seed(seed or 0)
 
 
 def previous() -> EnvBase:
@@ -49,7 +84,7 @@ def batches(kind: type[Collector], env: EnvBase, policy: object, **options: obje
 
 @pytest.mark.parametrize("trunks", [None, SeparateTrunks()])
 @pytest.mark.parametrize("memory", ["lstm", "gru", "mlp"])
-@pytest.mark.parametrize("make", [recall, previous, serial, lambda: CartPoleEnv(3)])
+@pytest.mark.parametrize("make", [recall, previous, serial, lambda: CartPoleEnv(3), Terse])
 def test_every_stored_entry_equals_that_of_torchrl_s_collector(make, memory, trunks):
     options = ActorCriticOptions() if trunks is None else ActorCriticOptions(trunks=trunks)
     actor_critic = make_actor_critic(make(), memory, hidden_size=8, encoder_size=8, options=options)
@@ -93,6 +128,17 @@ def test_any_other_arrangement_is_left_to_torchrl(layers):
     for layer in layers(memory.transforms()[0]):
         env = TransformedEnv(env, Compose(*layer), auto_unwrap=False)
     assert below(env)[0] is None
+
+
+def test_only_environments_that_step_as_torchrl_does_are_stepped_by_their_maths_alone():
+    class Own(Terse):
+        def maybe_reset(self, tensordict: TensorDictBase) -> TensorDictBase:
+            return super().maybe_reset(tensordict)
+
+    assert isinstance(stepper_of(Terse()), PlainStepper)
+    assert isinstance(stepper_of(CartPoleEnv(3)), PlainStepper)
+    for env in (Own(), serial(), previous()):
+        assert isinstance(stepper_of(env), TorchRLStepper)
 
 
 def test_environments_in_other_processes_are_left_to_torchrl():
