@@ -86,11 +86,11 @@ class PlainStepper:
         if not self._kept:  # the same at every step
             kept = self._env._step_mdp(taken.set("next", after)).keys()
             self._kept = [key for key in kept if key != keys.ACTION]
-        ahead = {key: found[key] if key in found else shown[key] for key in self._kept}
+        left = leaves(after)  # before a reset writes into what is nested
+        ahead = {key: _apart(found[key] if key in found else shown[key]) for key in self._kept}
         if found[keys.DONE].any():
             ahead = self._begin(ahead, found[keys.DONE])
-        flat = all(isinstance(value, Tensor) for value in found.values())
-        return found if flat else leaves(after), ahead
+        return left, ahead
 
     def _begin(self, ahead: Entries, over: Tensor) -> Entries:
         """Return what is shown once new episodes have begun where `over` bool [*B, 1] is set."""
@@ -107,6 +107,11 @@ class PlainStepper:
     def _are_complete(self, found: Entries) -> bool:
         """Return whether every flag is there in the shape of its spec."""
         return all(key in found and found[key].shape == shape for key, shape in self._shapes.items())
+
+
+def _apart(entry: Any) -> Any:
+    """Return `entry`, nested entries in a tensordict of their own."""
+    return entry.copy() if isinstance(entry, TensorDictBase) else entry
 
 
 def _wide(over: Tensor, like: Tensor) -> Tensor:
