@@ -19,8 +19,9 @@ from .rollout import Episode
 
 BASELINES = ("never-grow", "random-legal", "fixed schedule", "heuristic")
 
-# The best constant choice of the effect sweep (one blueprint at one site for every host), planted at step 3.
-FIXED_CHOICE = {8: (0, "wide"), 16: (0, "conv_heavy")}
+# The best constant choice of the effect maps (one blueprint at one site for every host), planted at step 3; a task that
+# is not mapped takes that of digits.
+FIXED_CHOICE = {("digits", 8): (0, "wide"), ("digits", 16): (0, "conv_heavy"), ("templates", 8): (2, "conv_heavy")}
 
 
 def make_baseline(name: str, config: GrowthConfig, seed: int) -> TensorDictModuleBase:
@@ -36,7 +37,8 @@ def make_baseline(name: str, config: GrowthConfig, seed: int) -> TensorDictModul
     if name == "heuristic":
         return Heuristic(config)
     if name == "fixed schedule":
-        site, blueprint = FIXED_CHOICE[8 if config.image_size < 16 else 16]
+        size = 8 if config.image_size < 16 else 16
+        site, blueprint = FIXED_CHOICE.get((config.task, size), FIXED_CHOICE["digits", size])
         if blueprint not in config.blueprints:
             blueprint = config.blueprints[-1]
         plan = [Planting(3, min(site, len(config.sites) - 1), config.blueprints.index(blueprint))]
