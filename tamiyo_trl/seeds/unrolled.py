@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from .rows import host_major, row_minor
@@ -106,12 +105,12 @@ class Unrolled:
             m = m.narrow(3 if self.images else 2, 1, self.width)
         return m.reshape(len(m), -1, self.tile * self.c_out)
 
-    def weight_gradient(self, g: Tensor) -> Tensor:
+    def weight_gradient(self, g: Tensor, zeros: Zeros) -> Tensor:
         """Return the weight's gradient [n, O, C, 3, 3] for that of M, [n, K, T*O]."""
         size, axis = self._full(len(g)), 3 if self.images else 2
         if self.tiles == 1:
-            ends = (0, 0) * (len(size) - 1 - axis) + (1, self.reach - 1 - self.width)
-            g = F.pad(g.view(*size[:axis], self.width, *size[axis + 1 :]), ends)
+            inner, g = g, zeros("gradient", size, g)
+            g.narrow(axis, 1, self.width).copy_(inner.view(*size[:axis], self.width, *size[axis + 1 :]))
         first, *rest = self._taps(g.view(size)).unbind(4)
         for tap in rest:
             first = first + tap

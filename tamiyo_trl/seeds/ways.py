@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -99,10 +99,7 @@ class Matrices(Way):
         width = (x.shape[3] - 1) // conv.stride + 1
         images = x.is_contiguous() and x.shape[2] * x.shape[3] > 1  # one pixel is contiguous either way
         form = Unrolled(conv.c_in, conv.c_out, conv.stride, x.shape[2], x.shape[3], width, images)
-
-        def zeros(use: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-            return run.zeros(f"{conv.name} {use}", shape, like)
-
+        zeros = partial(run.zeros, conv.name)
         patches, matrix = form.patches(x, len(weight), zeros), form.matrix(weight, zeros)
         run.keep(patches, matrix, form)
         out = torch.bmm(patches, matrix).view(-1, form.out_height, width, conv.c_out)
@@ -117,7 +114,9 @@ class Matrices(Way):
             g = unpool(g.permute(0, 3, 1, 2), run).permute(0, 2, 3, 1)
         form, matrix, patches = run.tape.pop(), run.tape.pop(), run.tape.pop()
         g = g.reshape(n, -1, matrix.shape[2])
-        run.grads[conv.name] = form.weight_gradient(torch.bmm(patches.transpose(1, 2), g))
+        run.grads[conv.name] = form.weight_gradient(
+            torch.bmm(patches.transpose(1, 2), g), partial(run.zeros, conv.name)
+        )
         return form.fold(torch.bmm(g, matrix.transpose(1, 2))) if inward else g
 
 
