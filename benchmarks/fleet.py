@@ -1,7 +1,7 @@
 """Measure the fleet: images per second of each engine against loops of modules, seeds, evaluation, whole episodes.
 
-    python benchmarks/fleet.py                          # about six minutes of one core
-    python benchmarks/fleet.py --device cuda            # the same on a GPU
+    python benchmarks/fleet.py                          # about eight minutes of one core
+    python benchmarks/fleet.py --device cuda            # the same on a GPU, with and without CUDA graphs
     python benchmarks/fleet.py --quick --out /tmp/smoke # seconds; proves that it runs
 
 One thread. Contestants of one table take turns, so that a busy machine slows all alike: read the ratios. On a CPU times
@@ -32,6 +32,8 @@ from rich.progress import Progress  # noqa: E402
 
 from benchmarks import fleet_cases as cases  # noqa: E402
 from benchmarks.fleet_cases import BATCH, Data, Turn  # noqa: E402
+from benchmarks.fleet_curves import describe_curves, measure_curves  # noqa: E402
+from benchmarks.fleet_processes import describe_processes, measure_processes  # noqa: E402
 from benchmarks.fleet_report import Table, plot, report  # noqa: E402
 from tamiyo_trl.hosts import HostConfig  # noqa: E402
 from tamiyo_trl.seeds.blueprints import BLUEPRINTS  # noqa: E402
@@ -39,6 +41,7 @@ from tamiyo_trl.seeds.blueprints import BLUEPRINTS  # noqa: E402
 TINY, LARGE = "tiny: 8-16-32 at 16x16", "CIFAR-size: 32-64-128 at 32x32"
 HOSTS = {TINY: HostConfig(), LARGE: HostConfig.spec()}
 SMALL = HostConfig(image_size=8, in_channels=1, downsample=("stride", "pool", "none"))
+SIZES = {"cpu": (1, 4, 16, 64), "cuda": (16, 64, 256)}
 BASE, BASE_LAST = "loop of modules, NCHW", "loop of modules, channels_last"
 
 
@@ -50,16 +53,16 @@ class Args:
         out: Folder of the results.
         device: "cpu" or "cuda".
         rounds: Turns of every contestant.
-        sizes: Fleet sizes.
+        sizes: Fleet sizes; none given: 1, 4, 16 and 64 on a CPU, 16, 64 and 256 on a GPU.
         images: Images that a tiny fleet trains on in one turn, at least. A CIFAR-size one takes a sixteenth, but at
-            least four steps, three turns.
+            least two steps, in two turns.
         quick: One turn of the smallest fleets: whether everything runs.
     """
 
     out: Path = ROOT / "benchmarks" / "results"
     device: str = "cpu"
     rounds: int = 7
-    sizes: tuple[int, ...] = (1, 4, 16, 64)
+    sizes: tuple[int, ...] = ()
     images: int = 4096
     quick: bool = False
 
@@ -110,8 +113,8 @@ def engine_tables(args: Args, clock: Clock, progress: Progress) -> list[Table]:
     """Return a table per host and fleet size: both engines, bf16, and both loops of modules."""
     tables = []
     for title, host in HOSTS.items():
-        for n in args.sizes:
-            wanted, least = (args.images, 1) if title == TINY else (args.images // 16, 1 if args.quick else 4)
+        for n in args.sizes or SIZES[args.device]:
+            wanted, least = (args.images, 1) if title == TINY else (args.images // 16, 1 if args.quick else 2)
             steps = max(least, wanted // (n * BATCH))
             data = Data.draw(host, n, steps, args.device)
             turns = {
@@ -120,10 +123,12 @@ def engine_tables(args: Args, clock: Clock, progress: Progress) -> list[Table]:
             }
             for engine in ("grouped", "looped"):
                 turns[engine] = cases.training(cases.new_fleet(host, data, engine), data)
+            if args.device == "cuda":
+                turns["grouped, CUDA graph"] = cases.graphed(cases.new_fleet(host, data, "grouped"), data)
             best = "grouped" if title == TINY else "looped"
             turns[f"{best}, bf16"] = cases.training(cases.new_fleet(host, data, best, "bf16"), data)
             table = Table(f"{title}, {n} hosts", n, n * steps * BATCH, cases.flops(host))
-            rounds = args.rounds if title == TINY else min(args.rounds, 3)
+            rounds = args.rounds if title == TINY else min(args.rounds, 2)
             tables.append(measure(table, turns, rounds, clock, progress))
     return tables
 
@@ -157,7 +162,7 @@ def episode_table(n: int, args: Args, clock: Clock, progress: Progress) -> Table
     turns = {}
     for name, host in {"tiny, 16x16 colour": HOSTS[TINY], "tiny, 8x8 grey": SMALL}.items():
         turns[name] = cases.episodes(host, Data.draw(host, n, 1 if args.quick else 16, args.device))
-    return measure(Table(f"episodes, {n} hosts", n, n, 0), turns, min(args.rounds, 3), clock, progress)
+    return measure(Table(f"episodes, {n} hosts", n, n, 0), turns, min(args.rounds, 2), clock, progress)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -178,7 +183,14 @@ def main(argv: Sequence[str]) -> int:
         }
     command = shlex.join(["python", "benchmarks/fleet.py", *argv])
     unit = "CPU-second" if args.device == "cpu" else "second"
-    text, raw = report(tables, command, unit, args.device), {k: [vars(t) for t in v] for k, v in tables.items()}
+    raw: dict[str, object] = {name: [vars(table) for table in group] for name, group in tables.items()}
+    curves = measure_curves(2 if args.quick else 16, 2 if args.quick else 25, args.device)
+    more, raw["curves"] = describe_curves(curves), vars(curves)
+    if args.device == "cpu":
+        shared = [measure_processes(size, 3 if args.quick else 8) for size in ((8,) if args.quick else (8, 16))]
+        more += [line for found in shared for line in describe_processes(found)]
+        raw["processes"] = [vars(found) for found in shared]
+    text = report(tables, more, command, unit, args.device)
     args.out.mkdir(parents=True, exist_ok=True)
     name = "fleet" if args.device == "cpu" else f"fleet_{args.device}"
     (args.out / f"{name}.json").write_text(json.dumps({"command": command, **raw}, indent=1) + "\n")

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tamiyo_trl.hosts import Fleet, HostBirth, HostConfig
+from tamiyo_trl.hosts.cnn import to_rows
+from tamiyo_trl.hosts.cohort import Epoch
 from tamiyo_trl.seeds.blueprints import BLUEPRINTS, SeedBirth
 
 BATCH, LR = 32, 0.05
@@ -104,6 +106,34 @@ def training(fleet: Fleet, data: Data) -> Turn:
     """Return a turn that trains a fleet through the order."""
     lr = torch.full((fleet.n_hosts,), LR, device=data.images.device)
     return lambda: void(fleet.train_epoch(data.images, data.labels, data.order, batch_size=BATCH, lr=lr))
+
+
+@torch.no_grad()
+def graphed(fleet: Fleet, data: Data) -> Turn:
+    """Return a turn that trains a fleet on a GPU by replaying one recorded step (a CUDA graph) for every batch."""
+    ((_, cohort),) = fleet._cohorts(BATCH)
+    epoch = Epoch(cohort, torch.full((fleet.n_hosts,), LR, device=data.images.device), fleet.optim)
+    pick = data.order[:, :BATCH].clone()
+
+    def step() -> None:
+        epoch._step(to_rows(data.images, pick).to(cohort.dtype), data.labels.gather(1, pick))
+
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+
+    def turn() -> None:
+        for start in range(0, data.order.shape[1], BATCH):
+            pick.copy_(data.order[:, start : start + BATCH])
+            graph.replay()
+
+    return turn
 
 
 def evaluation(fleet: Fleet, data: Data, live: Tensor) -> Turn:

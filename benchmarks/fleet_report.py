@@ -41,8 +41,8 @@ class Table:
         return self.images * self.flops / self.best(name) / self.peak
 
 
-def report(tables: dict[str, list[Table]], command: str, unit: str, device: str) -> str:
-    """Return the results as Markdown."""
+def report(tables: dict[str, list[Table]], more: list[str], command: str, unit: str, device: str) -> str:
+    """Return the results as Markdown; more: lines of further sections."""
     turns = len(next(iter(tables["engines"][0].seconds.values())))
     lines = [
         "# The fleet",
@@ -68,7 +68,7 @@ def report(tables: dict[str, list[Table]], command: str, unit: str, device: str)
         for name, seconds in table.seconds.items():
             lines.append(f"| {name} | {table.best(name) / table.images:.2f} | {median(seconds) / table.images:.2f} |")
     peak = max(t.peak for group in tables.values() for t in group) / 1e9
-    return "\n".join([*lines, "", f"`{command}`; {machine(device)}; matmul peak {peak:.0f} GFLOP/s.", ""])
+    return "\n".join([*lines, *more, "", f"`{command}`; {machine(device)}; matmul peak {peak:.0f} GFLOP/s.", ""])
 
 
 def machine(device: str) -> str:

@@ -141,8 +141,7 @@ class Epoch:
         grad, norms = self.optimiser.gather([self.run.grads, *(b.run.grads for b in self.banks)])
         alive = self.cohort.alive
         alive &= loss.isfinite()
-        if not bool(norms.isfinite().all()):
-            alive[self.owners[~norms.isfinite()]] = False
+        alive &= torch.zeros_like(loss).index_add_(0, self.owners, norms).isfinite()  # norms are not negative
         self.optimiser.step(grad, alive.index_select(0, self.owners))
         return loss, (logits.argmax(2) == target).sum(0), norms
 

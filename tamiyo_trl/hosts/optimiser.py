@@ -100,13 +100,13 @@ class Optimiser:
     def step(self, grad: Tensor, alive: Tensor) -> None:
         """Take a step along `grad`, which is used up; rows that are not `alive` (bool [R]) stay as they are."""
         grad.add_(self.values, alpha=self.config.weight_decay).add_(self.momentum, alpha=self.config.momentum)
-        if bool(alive.all()):
+        if alive.device.type == "cpu" and bool(alive.all()):  # asking a GPU would wait for it
             self.momentum = grad
             self.values.addcmul_(self.rate, grad, value=-1.0)
             return
         every = torch.cat([alive, alive.new_ones(1)])
-        moves = torch.repeat_interleave(every.index_select(0, self.owners), self.lengths)
-        self.momentum = torch.where(moves, grad, self.momentum)
+        moves = torch.repeat_interleave(every.index_select(0, self.owners), self.lengths, output_size=len(grad))
+        self.momentum.copy_(torch.where(moves, grad, self.momentum))
         moved = torch.addcmul(self.values, self.rate, grad, value=-1.0)  # the same operation, the same bits
         self.values.copy_(torch.where(moves, moved, self.values))
 

@@ -39,7 +39,7 @@ class Run:
         grads: what the backward pass leaves, by parameter name.
         tape: what the forward pass keeps; the backward pass takes it off in reverse.
         flat: per-channel parameters and statistics as views [n*C].
-        scratch: memory that the next step uses again, by layer, use and shape.
+        scratch: what a layer keeps from step to step, such as memory.
     """
 
     p: Named
@@ -49,7 +49,7 @@ class Run:
     grads: Named = field(default_factory=dict)
     tape: list[Any] = field(default_factory=list)
     flat: Named = field(default_factory=dict)
-    scratch: dict[tuple[str, str, tuple[int, ...]], Tensor] = field(default_factory=dict)
+    scratch: dict[Any, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.flat = {name: t.view(-1) for name, t in (self.p | self.statistics).items() if t.dim() == 2}
@@ -58,12 +58,6 @@ class Run:
         """Put tensors, or what else says how to go back, on the tape when training."""
         if self.training:
             self.tape.extend(items)
-
-    def zeros(self, layer: str, use: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """Return memory that is zero where nobody ever wrote: the same at every step of a layer for a use and shape."""
-        if (layer, use, shape) not in self.scratch:
-            self.scratch[layer, use, shape] = like.new_zeros(shape)
-        return self.scratch[layer, use, shape]
 
 
 class Layer(ABC):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from .layers import Run, aten, pool, unpool
 from .rows import host_major, row_minor
 from .stable import column_sum, linear, linear_backward
-from .unrolled import Unrolled
+from .unrolled import Form, Unrolled
 
 if TYPE_CHECKING:
     from .convolution import Conv
@@ -95,29 +95,29 @@ class Matrices(Way):
     """One matrix product for each row of an unrolled kernel; see `unrolled`."""
 
     def forward(self, conv: Conv, x: Tensor, run: Run) -> Tensor:  # noqa: D102
-        weight, batch = run.p[conv.name], len(x)
-        width = (x.shape[3] - 1) // conv.stride + 1
-        images = x.is_contiguous() and x.shape[2] * x.shape[3] > 1  # one pixel is contiguous either way
-        form = Unrolled(conv.c_in, conv.c_out, conv.stride, x.shape[2], x.shape[3], width, images)
-        zeros = partial(run.zeros, conv.name)
-        patches, matrix = form.patches(x, len(weight), zeros), form.matrix(weight, zeros)
-        run.keep(patches, matrix, form)
-        out = torch.bmm(patches, matrix).view(-1, form.out_height, width, conv.c_out)
+        weight = run.p[conv.name]
+        n, (batch, _, height, width) = len(weight), x.shape
+        images = x.is_contiguous() and height * width > 1  # one pixel is contiguous either way
+        form = Form(n, batch, conv.c_in, conv.c_out, conv.stride, height, width, images)
+        if (conv.name, form) not in run.scratch:
+            run.scratch[conv.name, form] = Unrolled(form, x)
+        unrolled: Unrolled = run.scratch[conv.name, form]
+        patches, matrix = unrolled.patches(x), unrolled.matrix(weight)
+        run.keep(patches, matrix, unrolled)
+        out = torch.bmm(patches, matrix).view(-1, form.out_height, form.out_width, conv.c_out)
         if conv.pool:
             out = pool(out.permute(0, 3, 1, 2), run).permute(0, 2, 3, 1)
-        return row_minor(out.reshape(len(weight), batch, *out.shape[1:]))
+        return row_minor(out.reshape(n, batch, *out.shape[1:]))
 
     def backward(self, conv: Conv, g: Tensor, run: Run, inward: bool) -> Tensor:  # noqa: D102
         n = len(run.p[conv.name])
         g = host_major(g, n).reshape(-1, *g.shape[2:], conv.c_out)
         if conv.pool:
             g = unpool(g.permute(0, 3, 1, 2), run).permute(0, 2, 3, 1)
-        form, matrix, patches = run.tape.pop(), run.tape.pop(), run.tape.pop()
+        unrolled, matrix, patches = run.tape.pop(), run.tape.pop(), run.tape.pop()
         g = g.reshape(n, -1, matrix.shape[2])
-        run.grads[conv.name] = form.weight_gradient(
-            torch.bmm(patches.transpose(1, 2), g), partial(run.zeros, conv.name)
-        )
-        return form.fold(torch.bmm(g, matrix.transpose(1, 2))) if inward else g
+        run.grads[conv.name] = unrolled.weight_gradient(torch.bmm(patches.transpose(1, 2), g))
+        return unrolled.fold(torch.bmm(g, matrix.transpose(1, 2))) if inward else g
 
 
 class Pointwise(Way):
