@@ -69,7 +69,7 @@ BUDGETS = {
         controller=ControllerSettings(
             hidden_size=16, encoder_size=16, cull_logit=0.0, ppo=PPOConfig(slice_len=6, minibatches=2)
         ),
-        exam=Exam(8, n_envs=8, sampled_episodes=8, disturbed_episodes=8, reset_at=(4,), reset_every=(1,), swap_at=(4,)),
+        exam=Exam(8, n_envs=8, mode_episodes=8, disturbed_episodes=8, reset_at=(4,), reset_every=(1,), swap_at=(4,)),
     ),
     "small": Budget(
         episodes=480,
@@ -77,7 +77,7 @@ BUDGETS = {
         n_envs=16,
         env=GrowthConfig(image_size=8),
         controller=CHOSEN,
-        exam=Exam(episodes=32, sampled_episodes=32),
+        exam=Exam(episodes=32, mode_episodes=32),
     ),
     "full": Budget(episodes=3008, seeds=5, n_envs=16, env=GrowthConfig(image_size=8), controller=CHOSEN, exam=Exam()),
 }

@@ -48,23 +48,18 @@ class Finished:
 
     @cached_property
     def held_out(self) -> list[Episode]:
-        """What the controller's mode made of the held-out hosts."""
+        """What the controller made of the held-out hosts by sampled actions."""
         return read_log(self.folder / "held_out.csv", self.study.config)
 
     @cached_property
-    def sampled(self) -> list[Episode]:
-        """What its sampled actions made of them."""
-        return read_log(self.folder / "sampled.csv", self.study.config)
+    def by_mode(self) -> list[Episode]:
+        """What its mode, the most probable action at every step, made of them."""
+        return read_log(self.folder / "mode.csv", self.study.config)
 
     @cached_property
     def decisions(self) -> list[Decision]:
-        """Decisions of the mode, with ground truth."""
+        """Its decisions there, with ground truth."""
         return read_decisions(self.folder / "held_out_decisions.csv")
-
-    @cached_property
-    def sampled_culls(self) -> list[Decision]:
-        """Culls of the sampled actions, with ground truth."""
-        return read_decisions(self.folder / "sampled_decisions.csv")
 
     @cached_property
     def judged(self) -> list[Judgement]:
@@ -90,9 +85,9 @@ class Finished:
         return float(np.mean([episode.final_accuracy for episode in self.held_out]))
 
     @property
-    def sampled_accuracy(self) -> float:
-        """The same by sampled actions."""
-        return float(np.mean([episode.final_accuracy for episode in self.sampled]))
+    def mode_accuracy(self) -> float:
+        """The same by its mode."""
+        return float(np.mean([episode.final_accuracy for episode in self.by_mode]))
 
     @cached_property
     def ablations(self) -> dict[str, float]:

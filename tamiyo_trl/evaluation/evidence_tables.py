@@ -35,7 +35,7 @@ def accuracy_table(study: Study) -> str:
                 estimate([run.accuracy for run in runs]).text(),
                 estimate(gains).text(sign=True),
                 estimate([gain / (oracle - never) for gain in gains]).text(digits=0) if oracle > never else "",
-                estimate([run.sampled_accuracy for run in runs]).text(),
+                estimate([run.mode_accuracy for run in runs]).text(),
                 f"{added:,.0f}",
                 str(len(runs)),
             ]
@@ -46,7 +46,7 @@ def accuracy_table(study: Study) -> str:
             part = f"{100 * gain / (oracle - never):.0f}"
         added = np.mean([episode.added_parameters for episode in study.reference(name)])
         rows.append([name, f"{100 * study.accuracy(name):.1f}", f"{100 * gain:+.1f}", part, "", f"{added:,.0f}", ""])
-    header = ("arm", "final test accuracy %", "gain over never-grow", "% of the oracle's gain", "sampled actions %")
+    header = ("arm", "final test accuracy %", "gain over never-grow", "% of the oracle's gain", "by its mode %")
     return table((*header, "added parameters", "training seeds"), rows)
 
 
@@ -117,29 +117,26 @@ def _share(value: Estimate | None) -> str:
 
 def precision_table(study: Study) -> str:
     """Return metric 3: the controllers' own decisions against ground truth."""
-    groups = {f"{arm}, mode": [run.decisions for run in runs] for arm, runs in study.arms.items()} | {
-        f"{arm}, sampled": [run.sampled_culls for run in runs] for arm, runs in study.arms.items()
-    }
+    groups = {arm: [run.decisions for run in runs] for arm, runs in study.arms.items()}
     groups["random-legal"] = [study.random_decisions]
-    rows = []
-    for name, decisions in groups.items():
-        found, clear = precision(decisions), precision(decisions, MARGIN)
-        judged_both = not name.endswith("sampled")
-        rows.append([name, *_precision_cells(found, clear, judged_both)])
+    rows = [
+        [name, *_precision_cells(precision(decisions), precision(decisions, MARGIN))]
+        for name, decisions in groups.items()
+    ]
     header = ("controller", "culls", "cull precision %", f"by more than {100 * MARGIN:.0f} point", "recall %")
     return table((*header, "fossilize precision %", "harmful among decided %", "worth of culled / kept, points"), rows)
 
 
-def _precision_cells(found: Precision, clear: Precision, judged_both: bool) -> list[str]:
+def _precision_cells(found: Precision, clear: Precision) -> list[str]:
     culled, kept = (f"{100 * value:+.1f}" for value in (found.culled_worth, found.kept_worth))
     return [
         str(found.culls),
         _share(found.cull_precision),
         _share(clear.cull_precision),
-        _share(found.recall) if judged_both else "",
-        _share(found.fossil_precision) if judged_both else "",
-        _share(found.harmful) if judged_both else "",
-        f"{culled} / {kept}".replace("+nan", "none") if judged_both else culled.replace("+nan", "none"),
+        _share(found.recall),
+        _share(found.fossil_precision),
+        _share(found.harmful),
+        f"{culled} / {kept}".replace("+nan", "none"),
     ]
 
 
@@ -205,7 +202,7 @@ def repeat_table(study: Study) -> str:
     """Return whether the arms repeat what failed, the age of seeds when culled, how far choices fit the deficit."""
     rows = []
     for arm, runs in study.arms.items():
-        for name, every in (("mode", [run.held_out for run in runs]), ("sampled", [run.sampled for run in runs])):
+        for name, every in (("sampled", [run.held_out for run in runs]), ("mode", [run.by_mode for run in runs])):
             found = behaviour([episode for episodes in every for episode in episodes])
             bits = estimate([adaptation(episodes) for episodes in every])
             rows.append(

@@ -25,7 +25,7 @@ from .probe import chance, probe_accuracy
 from .rollout import Episode, rollout_episodes
 from .study import Exam, Run, trained, write_json, write_rows
 
-EXAM_STAGES = ("held_out.csv", "sampled.csv", "imposed.csv", "ablation.json", "probe.json")
+EXAM_STAGES = ("held_out.csv", "mode.csv", "imposed.csv", "ablation.json", "probe.json")
 DECISION_COLUMNS = tuple(field.name for field in dataclasses.fields(Decision))
 
 
@@ -53,12 +53,13 @@ class Examinee:
         episodes: int,
         transforms: Compose | None = None,
         policy: TensorDictModuleBase | None = None,
-        interaction: InteractionType = InteractionType.DETERMINISTIC,
+        interaction: InteractionType = InteractionType.RANDOM,
         judged: Sequence[Op] = (),
     ) -> tuple[list[TensorDictBase], list[Decision]]:
         """Return episodes on the held-out hosts, always the same ones, and both outcomes of the `judged` decisions.
 
-        Sampled actions come from a random stream of their own.
+        Actions are sampled, as in training, from a random stream that starts alike every time: the mode of a policy
+        that was trained to be stochastic is another policy.
         """
         env = GrowthEnv(self.run.plan.env, self.exam.n_envs, self.exam.seed)
         truth = GroundTruth(env, judged)
@@ -92,7 +93,7 @@ def examine(run: Run, check: Callable[[], None] = lambda: None) -> None:
 
 
 def held_out(examinee: Examinee) -> None:
-    """Let the controller's mode meet the held-out hosts; keep episodes, decisions, entropies and what it held."""
+    """Let the controller meet the held-out hosts; keep episodes, decisions, entropies and what it held."""
     steps, decisions = examinee.play(examinee.exam.episodes, judged=(Op.FOSSILIZE, Op.CULL))
     results = examinee.run.results
     write_decisions(examinee.run, "held_out_decisions.csv", decisions)
@@ -101,17 +102,14 @@ def held_out(examinee: Examinee) -> None:
     write_log(results / "held_out.csv", [Episode.read(item) for item in steps])
 
 
-def sampled(examinee: Examinee) -> None:
-    """Let the controller meet the same hosts by sampled actions, as in training; of its decisions, culls are judged."""
-    steps, decisions = examinee.play(
-        examinee.exam.sampled_episodes, interaction=InteractionType.RANDOM, judged=(Op.CULL,)
-    )
-    write_decisions(examinee.run, "sampled_decisions.csv", decisions)
-    write_log(examinee.run.results / "sampled.csv", [Episode.read(item) for item in steps])
+def mode(examinee: Examinee) -> None:
+    """Let the policy's mode, the single most probable action at every step, meet the same hosts."""
+    steps, _ = examinee.play(examinee.exam.mode_episodes, interaction=InteractionType.DETERMINISTIC)
+    write_log(examinee.run.results / "mode.csv", [Episode.read(item) for item in steps])
 
 
 def imposed(examinee: Examinee) -> None:
-    """Let the controller's mode deal with the imposed seeds, the same for every controller."""
+    """Let the controller deal with the imposed seeds, the same for every controller."""
     steps, _ = examinee.play(examinee.exam.episodes, policy=ImposedSeed(examinee.actor_critic.policy))
     write_log(examinee.run.results / "imposed.csv", [Episode.read(item) for item in steps])
 
@@ -144,7 +142,7 @@ def probe(examinee: Examinee) -> None:
 
 
 STAGES: dict[str, Callable[[Examinee], None]] = dict(
-    zip(EXAM_STAGES, (held_out, sampled, imposed, ablation, probe), strict=True)
+    zip(EXAM_STAGES, (held_out, mode, imposed, ablation, probe), strict=True)
 )
 
 

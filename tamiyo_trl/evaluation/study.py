@@ -40,10 +40,10 @@ class Exam:
     """How a trained controller is examined.
 
     Attributes:
-        episodes: Held-out hosts met by the controller's mode.
+        episodes: Held-out hosts the controller meets, by sampled actions as in training.
         n_envs: Hosts at once; it decides which hosts they are, so every controller must be examined with the same.
         seed: Root seed of the held-out hosts; no training uses it.
-        sampled_episodes: Of these hosts, how many are also met by sampled actions, as in training.
+        mode_episodes: Of these hosts, how many are also met by the policy's mode.
         disturbed_episodes: Of these hosts, how many are met with the hidden state disturbed, in each way below.
         reset_at: Steps at which the hidden state is reset once, one evaluation each.
         reset_every: Periods of repeated resets, one evaluation each.
@@ -53,7 +53,7 @@ class Exam:
     episodes: int = 64
     n_envs: int = 32
     seed: int = 1_000_003
-    sampled_episodes: int = 64
+    mode_episodes: int = 64
     disturbed_episodes: int = 32
     reset_at: tuple[int, ...] = (4, 8, 12)
     reset_every: tuple[int, ...] = (1, 4)

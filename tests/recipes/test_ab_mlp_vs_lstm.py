@@ -17,8 +17,8 @@ from tests.recipes.loading import ROOT, load_recipe
 
 RECIPE = ROOT / "recipes" / "ab_mlp_vs_lstm.py"
 RUN = "lstm-minimal/seed_0"
-FILES = ("run.json", "training.json", "curve.csv", "held_out.csv", "held_out_decisions.csv", "sampled.csv")
-FILES += ("sampled_decisions.csv", "imposed.csv", "ablation.json", "probe.json", "entropy.json")
+FILES = ("run.json", "training.json", "curve.csv", "held_out.csv", "held_out_decisions.csv", "mode.csv")
+FILES += ("imposed.csv", "ablation.json", "probe.json", "entropy.json")
 
 
 @pytest.fixture(scope="module")
