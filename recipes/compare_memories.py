@@ -226,8 +226,8 @@ def describe(args: Args, command: str) -> str:
 bootstrap intervals over the held-out hosts, the same for every controller and seen by no training; of trained
 controllers each host's value is the mean over training seeds, and `sd over seeds` is how much their means differ.
 Trained for {args.spent.episodes:,} episodes, acting by sampled actions. The fixed schedule is the best of
-{len(CANDIDATES)} tried from {len(STARTS)} starting steps on other hosts: {choices} from step {start}. The oracle knows the hidden deficit
-and plants the one seed that the map of effects found best for it.
+{len(CANDIDATES)} tried from {len(STARTS)} starting steps on other hosts: {choices} from step {start}. The oracle knows
+the hidden deficit and plants the one seed that the map of effects found best for it.
 
 Made by `{command}`.
 """
