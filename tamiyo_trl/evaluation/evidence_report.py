@@ -71,10 +71,10 @@ def _page(study: Study, command: str, has_timelines: bool) -> str:
         "## 1 Final accuracy",
         tables.accuracy_table(study),
         "Accuracies are those of the committed network on test images that neither training nor reward saw. "
-        "Controllers act by sampled actions, as they were trained to, from a seeded stream; the mode (the single most "
-        "probable action at every step) of a stochastic policy is another policy and stands beside it. The oracle knows "
-        "the hidden deficit and makes the best constant choice for it by the map of effects: one seed, so more than its "
-        "gain is possible.",
+        "Controllers act by sampled actions, as they were trained to, from a seeded stream; the mode (the single "
+        "most probable action at every step) of a stochastic policy is another policy and stands beside it. The "
+        "oracle knows the hidden deficit and makes the best constant choice for it by the map of effects: one seed, "
+        "so more than its gain is possible.",
         "![Paired differences](differences.png)",
         tables.difference_table(study),
         "## 2 Learning speed",
