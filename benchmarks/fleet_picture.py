@@ -1,0 +1,100 @@
+"""Draw how a fleet lies in memory, for docs/fleet.md.
+
+python benchmarks/fleet_picture.py --out docs/fleet.png
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import tyro
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyArrowPatch, Rectangle
+
+COLOURS, SEED, GREY = ("#4c78a8", "#f58518", "#54a24b", "#b279a2"), "#e45756", "#dddddd"
+WIDTH, HEIGHT = 0.9, 0.6
+
+
+@dataclass(frozen=True)
+class Args:
+    """Draw the layout of a fleet.
+
+    Attributes:
+        out: File of the picture.
+    """
+
+    out: Path = Path("docs/fleet.png")
+
+
+def box(axes: Axes, x: float, y: float, text: str, colour: str, width: float = WIDTH) -> None:
+    """Draw one block of memory."""
+    axes.add_patch(Rectangle((x, y), width, HEIGHT, facecolor=colour, edgecolor="white", linewidth=1.5))
+    axes.text(x + width / 2, y + HEIGHT / 2, text, ha="center", va="center", fontsize=8, color="black")
+
+
+def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str = "#555555") -> None:
+    """Draw where something goes."""
+    style: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 11, "color": colour, "linewidth": 1.2}
+    axes.add_patch(FancyArrowPatch(start, end, **style))
+
+
+def draw(axes: Axes) -> None:
+    """Draw four hosts, two of which have a seed of one blueprint at one site."""
+    label: dict[str, Any] = {"fontsize": 9, "va": "center", "ha": "right"}
+    axes.text(-0.3, 7.3, "weights of one layer:\na row for each host", **label)
+    for host, colour in enumerate(COLOURS):
+        box(axes, 2 * host + 0.5, 7, f"host {host}: O x C x 3 x 3", colour, 1.9)
+        arrow(axes, (2 * host + 1.45, 6.95), (2 * host + 1.45, 6.25))
+    axes.text(-0.3, 5.9, "one call runs them all", **label)
+    box(
+        axes,
+        0.5,
+        5.6,
+        "grouped convolution or batched matrix product: host e's channels meet host e's weights alone",
+        GREY,
+        7.9,
+    )
+    arrow(axes, (4.45, 5.55), (4.45, 4.85))
+    axes.text(-0.3, 4.5, "activation [B, H, W, n, C]\nin memory: pixel after pixel,\nin it host after host", **label)
+    for pixel in range(2):
+        for host, colour in enumerate(COLOURS):
+            box(axes, 0.5 + 4 * pixel + host * 0.95, 4.2, f"{host}: C", colour, 0.95)
+        axes.text(2.4 + 4 * pixel, 3.98, f"pixel {pixel}", ha="center", fontsize=8)
+    axes.text(8.6, 4.5, "...", fontsize=12, va="center")
+    axes.text(-0.3, 2.5, "bank (wide, site 1):\nonly hosts 1 and 3\nhave such a seed", **label)
+    for place, host in enumerate((1, 3)):
+        box(axes, 2.5 + 2.2 * place, 2.2, f"seed of host {host}", SEED, 2.0)
+        arrow(axes, (0.5 + host * 0.95 + 0.48, 3.9), (3.4 + 2.2 * place, 2.85), COLOURS[host])
+        arrow(axes, (3.5 + 2.2 * place, 2.15), (0.5 + host * 0.95 + 0.48, 1.2), COLOURS[host])
+    axes.text(
+        7.1,
+        2.5,
+        "rows copied out, seeds run\nas a small fleet of their own,\nblended back by each alpha",
+        fontsize=8,
+        va="center",
+    )
+    axes.text(-0.3, 0.85, "activation after the site:\nrows 0 and 2 untouched", **label)
+    for host, colour in enumerate(COLOURS):
+        box(axes, 0.5 + host * 0.95, 0.55, f"{host}: C" + ("*" if host % 2 else ""), colour, 0.95)
+    axes.text(4.6, 0.85, "* = (1 - alpha) h + alpha s(h)", fontsize=8, va="center")
+    axes.set(xlim=(-3.4, 10.2), ylim=(0.3, 7.9))
+    axes.axis("off")
+
+
+def main() -> None:
+    """Write the picture."""
+    args = tyro.cli(Args)
+    figure, axes = plt.subplots(figsize=(9.6, 5.4))
+    draw(axes)
+    figure.tight_layout(pad=0.2)
+    figure.savefig(args.out, dpi=130)
+
+
+if __name__ == "__main__":
+    main()
