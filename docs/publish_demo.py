@@ -38,7 +38,7 @@ def section(report: str) -> str:
 {table}
 
 Mean and 95% bootstrap interval over n = {hosts} held-out hosts, the same for every controller; one training run of
-{length} (`{command}`); `make demo` is a shorter run of the same.
+{length} by `make demo` (`{command}`).
 Test digits are seen by neither training nor reward. [Report](docs/results/demo/report.md).
 
 ![Three held-out episodes: accuracy, and below it each seed's life](docs/results/demo/timeline.png)

@@ -36,7 +36,7 @@ from torchrl.envs import EnvBase, TransformedEnv
 from tamiyo_trl.envs import GrowthConfig, make_growth_env
 from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
 from tamiyo_trl.evaluation import Episode, compare, evaluate
-from tamiyo_trl.evaluation.experiment import ControllerSettings, RunPlan, make_controller, training
+from tamiyo_trl.evaluation.experiment import SPEC_SLICES, ControllerSettings, RunPlan, make_controller, training
 from tamiyo_trl.evaluation.held_out import BASELINES, kept, make_baseline
 from tamiyo_trl.evaluation.metrics import Row
 from tamiyo_trl.evaluation.plots import learning_curve, timeline
@@ -102,7 +102,7 @@ class Args:
     lr_end: float = 1e-4
     entropy_coeff: float = 0.02
     entropy_end: float = 0.002
-    ppo: PPOConfig = field(default_factory=PPOConfig)
+    ppo: PPOConfig = SPEC_SLICES
 
     def __post_init__(self) -> None:
         for name in ("episodes", "eval_episodes"):

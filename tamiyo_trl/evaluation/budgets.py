@@ -21,12 +21,12 @@ START = ControllerSettings()
 VARIANTS: dict[str, ControllerSettings] = {
     "start": START,
     "lr-3e-3": dataclasses.replace(START, lr=3e-3, lr_end=3e-4),
-    "epochs-10": dataclasses.replace(START, ppo=PPOConfig(epochs=10)),
+    "epochs-10": dataclasses.replace(START, ppo=PPOConfig(slice_len=8, epochs=10)),
     "slice-25": dataclasses.replace(START, ppo=PPOConfig(slice_len=25)),
     "cull-0": dataclasses.replace(START, cull_logit=0.0),
     "entropy-high": dataclasses.replace(START, entropy_coeff=0.06, entropy_end=0.006),
     "slice-16": dataclasses.replace(START, ppo=PPOConfig(slice_len=16)),
-    "refresh": dataclasses.replace(START, ppo=PPOConfig(refresh="epoch")),
+    "refresh": dataclasses.replace(START, ppo=PPOConfig(slice_len=8, refresh="epoch")),
 }
 TUNING_EPISODES = 480
 TUNING_SEEDS = (900, 901)

@@ -18,6 +18,8 @@ from ..training import TrainConfig, train
 from ..training.loop import Summary
 from .metrics import growth_summary
 
+SPEC_SLICES = PPOConfig(slice_len=8)  # the spec's 8; on hosts, other lengths are not compared yet
+
 
 @dataclass(frozen=True)
 class ControllerSettings:
@@ -29,7 +31,7 @@ class ControllerSettings:
         cull_logit: Initial logit of CULL; below 0, seeds live long enough at first for their worth to show.
         lr, lr_end: Learning rate at the start and, reached linearly, at the end of training.
         entropy_coeff, entropy_end: Weight of the entropy bonus (nats) at the start and the end, likewise.
-        ppo: The learner's other settings.
+        ppo: The learner's other settings; slices are the spec's 8 steps.
     """
 
     hidden_size: int = 128
@@ -39,7 +41,7 @@ class ControllerSettings:
     lr_end: float = 1e-4
     entropy_coeff: float = 0.02
     entropy_end: float = 0.002
-    ppo: PPOConfig = field(default_factory=PPOConfig)
+    ppo: PPOConfig = SPEC_SLICES
 
     def learner_config(self, frames: int) -> PPOConfig:
         """Return the learner's settings for a training of this many frames."""

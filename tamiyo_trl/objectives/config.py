@@ -20,7 +20,8 @@ class PPOConfig:
 
     Attributes:
         slice_len: steps a gradient flows back through, from the stored hidden state at the slice's start (truncated
-            back-propagation through time); the rollout length or more means whole rows. Source: the spec's 8.
+            back-propagation through time); the rollout length or more means whole rows. Longer learned better wherever
+            it was compared: docs/recurrent_ppo.md.
         epochs: passes over each batch, every step exactly once per pass.
         minibatches: optimiser steps per pass; at most the number of slices in a batch.
         lr: Adam's learning rate, constant or on a schedule in frames.
@@ -44,7 +45,7 @@ class PPOConfig:
         ratio_tolerance: largest |probability ratio - 1| accepted on a batch's first minibatch.
     """
 
-    slice_len: int = 8
+    slice_len: int = 32
     epochs: int = 4
     minibatches: int = 4
     lr: Schedule = 3e-4
