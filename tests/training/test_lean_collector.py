@@ -20,6 +20,8 @@ from torchrl.envs import (
 )
 
 from benchmarks.cartpole_env import CartPoleEnv
+from tamiyo_trl.data import SplitSizes
+from tamiyo_trl.envs import GrowthConfig, GrowthEnv, TrainingConfig
 from tamiyo_trl.envs.recall import RecallEnv
 from tamiyo_trl.policies import ActorCriticOptions, SeparateTrunks, make_actor_critic
 from tamiyo_trl.training.lean_collector import LeanCollector, below
@@ -75,6 +77,11 @@ def serial() -> EnvBase:
     return SerialEnv(2, [lambda: RecallEnv(n_envs=3, seed=1), lambda: RecallEnv(n_envs=3, seed=2)])
 
 
+def growth() -> EnvBase:
+    sizes = {"splits": SplitSizes(train=64, val=32, test=32), "training": TrainingConfig(images_per_step=32)}
+    return GrowthEnv(GrowthConfig(image_size=8, episode_steps=8, **sizes), n_envs=3, seed=5)
+
+
 def batches(kind: type[Collector], env: EnvBase, policy: object, **options: object) -> list[TensorDictBase]:
     frames = env.batch_size.numel() * 30
     torch.manual_seed(7)
@@ -82,9 +89,15 @@ def batches(kind: type[Collector], env: EnvBase, policy: object, **options: obje
     return [batch.clone() for batch in collector]
 
 
-@pytest.mark.parametrize("trunks", [None, SeparateTrunks()])
-@pytest.mark.parametrize("memory", ["lstm", "gru", "mlp"])
-@pytest.mark.parametrize("make", [recall, previous, serial, lambda: CartPoleEnv(3), Terse])
+CASES = [
+    (make, memory, trunks)
+    for make in (recall, previous, serial, lambda: CartPoleEnv(3), Terse)
+    for memory in ("lstm", "gru", "mlp")
+    for trunks in (None, SeparateTrunks())
+]
+
+
+@pytest.mark.parametrize(("make", "memory", "trunks"), [*CASES, (growth, "lstm", None)])
 def test_every_stored_entry_equals_that_of_torchrl_s_collector(make, memory, trunks):
     options = ActorCriticOptions() if trunks is None else ActorCriticOptions(trunks=trunks)
     actor_critic = make_actor_critic(make(), memory, hidden_size=8, encoder_size=8, options=options)
