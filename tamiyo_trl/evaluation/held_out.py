@@ -21,7 +21,12 @@ BASELINES = ("never-grow", "random-legal", "fixed schedule", "heuristic")
 
 # The best constant choice of the effect maps (one blueprint at one site for every host), planted at step 3; a task that
 # is not mapped takes that of digits.
-FIXED_CHOICE = {("digits", 8): (0, "wide"), ("digits", 16): (0, "conv_heavy"), ("templates", 8): (2, "conv_heavy")}
+FIXED_CHOICE = {
+    ("digits", 8): (0, "wide"),
+    ("digits", 16): (0, "conv_heavy"),
+    ("templates", 8): (2, "conv_heavy"),
+    ("templates", 16): (2, "conv_heavy"),
+}
 
 
 def make_baseline(name: str, config: GrowthConfig, seed: int) -> TensorDictModuleBase:

@@ -80,7 +80,8 @@ _DIGITS_16 = (_contrast(1.4, 0.5), _slow(0.06), _stuck(1, 4), _stuck(2, 6), NOIS
 _TEMPLATES_8 = (_contrast(1.3, 0.3), _slow(0.035), _stuck(1, 2), NOISY)
 _TEMPLATES_16 = _DIGITS_16
 
-# By task and image size. Tuned and measured: digits 8 and 16, templates 8. The others take the nearest one's strengths.
+# By task and image size. Tuned: digits 8 and 16, templates 8; templates 16 is measured too. The others take the nearest
+# one's strengths.
 MIXED: dict[tuple[str, int], tuple[Deficit, ...]] = {
     ("digits", 8): _DIGITS_8,
     ("digits", 16): _DIGITS_16,

@@ -51,4 +51,4 @@ def test_a_committed_map_is_what_its_command_would_show(recipe, name):
 
 
 def test_the_default_families_are_mapped():
-    assert {"mixed-digits-16", "mixed-digits-8", "mixed-templates-8"} <= set(NAMES)
+    assert {f"mixed-{task}-{size}" for task in ("digits", "templates") for size in (8, 16)} <= set(NAMES)
