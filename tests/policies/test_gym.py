@@ -60,7 +60,7 @@ def test_gym_environments_are_collected_and_trained_on(name: str, categorical: b
     actor_critic = make_actor_critic(env, memory, hidden_size=8, encoder_size=8)
     wrapped = TransformedEnv(env, actor_critic.transforms())
     batch = wrapped.rollout(60, actor_critic.collection_policy(), break_when_any_done=False)
-    metrics = PPOLearner(actor_critic, PPOConfig(epochs=1)).update(batch.detach())
+    metrics = PPOLearner(actor_critic, PPOConfig(slice_len=8, epochs=1)).update(batch.detach())
     assert metrics["ppo/max_ratio_first"] == pytest.approx(1.0, abs=1e-5)
     assert (actor_critic.mask_key is not None) == (name == "masked")
 
