@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..data import SplitSizes
 from ..envs import GrowthConfig, TrainingConfig
@@ -13,23 +14,29 @@ from ..objectives import PPOConfig
 from .experiment import ControllerSettings, RunPlan
 from .study import Exam, Run
 
-# The same for all arms; chosen by `python recipes/ab_mlp_vs_lstm.py --tune`: docs/results/evidence/tuning/README.md.
-CHOSEN = ControllerSettings()
+# What the tuning starts from, and what it tries, each as one change.
+START = ControllerSettings(ppo=PPOConfig(slice_len=8, minibatches=8))
 
-# What the tuning tries, each as one change of the settings it starts from.
-START = ControllerSettings()
+
+def _taught(**changes: Any) -> ControllerSettings:
+    return dataclasses.replace(START, ppo=dataclasses.replace(START.ppo, **changes))
+
+
 VARIANTS: dict[str, ControllerSettings] = {
     "start": START,
     "lr-3e-3": dataclasses.replace(START, lr=3e-3, lr_end=3e-4),
-    "epochs-10": dataclasses.replace(START, ppo=PPOConfig(slice_len=8, epochs=10)),
-    "slice-25": dataclasses.replace(START, ppo=PPOConfig(slice_len=25)),
+    "epochs-10": _taught(epochs=10),
+    "slice-25": _taught(slice_len=25),
     "cull-0": dataclasses.replace(START, cull_logit=0.0),
     "entropy-high": dataclasses.replace(START, entropy_coeff=0.06, entropy_end=0.006),
-    "slice-16": dataclasses.replace(START, ppo=PPOConfig(slice_len=16)),
-    "refresh": dataclasses.replace(START, ppo=PPOConfig(slice_len=8, refresh="epoch")),
+    "slice-16": _taught(slice_len=16),
+    "refresh": _taught(refresh="epoch"),
 }
 TUNING_EPISODES = 480
 TUNING_SEEDS = (900, 901)
+
+# The same for all arms; chosen by `python recipes/ab_mlp_vs_lstm.py --tune`: docs/results/evidence/tuning/README.md.
+CHOSEN = START
 
 TOY = GrowthConfig(
     image_size=8,
@@ -74,12 +81,12 @@ BUDGETS = {
     "small": Budget(
         episodes=480,
         seeds=3,
-        n_envs=16,
+        n_envs=32,
         env=GrowthConfig(image_size=8),
         controller=CHOSEN,
         exam=Exam(episodes=32, mode_episodes=32),
     ),
-    "full": Budget(episodes=3008, seeds=5, n_envs=16, env=GrowthConfig(image_size=8), controller=CHOSEN, exam=Exam()),
+    "full": Budget(episodes=3008, seeds=5, n_envs=32, env=GrowthConfig(image_size=8), controller=CHOSEN, exam=Exam()),
 }
 
 
