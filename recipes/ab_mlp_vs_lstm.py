@@ -1,7 +1,7 @@
 """Does memory make a better Tamiyo? Paired training runs of memoryless and recurrent controllers on the same hosts.
 
     python recipes/ab_mlp_vs_lstm.py --budget smoke    # toy hosts, two minutes: shows that everything works
-    python recipes/ab_mlp_vs_lstm.py --budget small    # three seeds of 480 episodes
+    python recipes/ab_mlp_vs_lstm.py --budget small    # three seeds of 512 episodes
     python recipes/ab_mlp_vs_lstm.py --budget full     # five seeds of 3,008 episodes: hours
     python recipes/ab_mlp_vs_lstm.py --tune            # the short runs on other seeds that chose the learner's settings
 

@@ -13,6 +13,7 @@ from .observations import feature_names, feature_set
 from .rewards import RewardConfig, reward_parts
 
 DEFAULT_BLUEPRINTS = ("norm", "attention", "depthwise", "conv_light", "conv_heavy", "wide", "lossy")
+FEW_IMAGES, MANY_IMAGES = 256, 512  # a host's epoch at 8x8 and at 16x16 and more
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class TrainingConfig:
     """How hosts and seeds train.
 
     Attributes:
-        images_per_step: Training images per host and env step (one host epoch).
+        images_per_step: Training images per host and env step (one host epoch); 0 takes 256 where images are smaller
+            than 16 pixels, else 512 (see `GrowthConfig.images_per_step`).
         batch_size: Minibatch size per host.
         lr: Learning rate of host and seeds (SGD).
         momentum: Momentum of SGD.
@@ -30,7 +32,7 @@ class TrainingConfig:
         lr_floor: Share of the learning rate that remains at least.
     """
 
-    images_per_step: int = 512
+    images_per_step: int = 0
     batch_size: int = 32
     lr: float = 0.05
     momentum: float = 0.9
@@ -39,7 +41,7 @@ class TrainingConfig:
     lr_floor: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.batch_size < 2 or self.images_per_step % self.batch_size:
+        if self.batch_size < 2 or self.images_per_step < 0 or self.images_per_step % self.batch_size:
             raise ConfigError(
                 f"batch_size must be at least 2 and divide images_per_step: "
                 f"{self.batch_size} and {self.images_per_step} do not fit"
@@ -55,7 +57,7 @@ class GrowthConfig:
     Attributes:
         task: Image task: "digits" (embedded), "templates" or "fresh-templates" (procedural; fresh
             ones differ between episodes), or "cifar10" (from disk).
-        image_size: Edge of the images in pixels (digits: 16 in colour, or 8 in grey, which is four times cheaper).
+        image_size: Edge of the images in pixels (digits: 16 in colour, or 8 in grey, which is several times cheaper).
         family: "mixed" draws a hidden deficit for each episode, "mixed:contrast" (or another of its deficits, or one
             you registered) always has that one, "mixed:contrast+slow" one of these, "single" keeps one healthy host.
         episode_steps: Env steps (host epochs) per episode.
@@ -110,9 +112,20 @@ class GrowthConfig:
             raise ConfigError(f"blueprints must be of {', '.join(BLUEPRINTS)}; got {', '.join(unknown)}")
         if self.image_size not in TASKS[self.task].image_sizes:
             raise ConfigError(f"{self.task} has image sizes {TASKS[self.task].image_sizes}, got {self.image_size}")
+        if self.images_per_step % self.training.batch_size:
+            raise ConfigError(
+                f"batch_size must divide images_per_step: "
+                f"{self.training.batch_size} and {self.images_per_step} do not fit"
+            )
         make_family(self.family, self.image_size, self.task)
         if min(self.splits.train, self.splits.val, self.splits.test) < 1:
             raise ConfigError(f"every split needs at least one image, got {self.splits}")
+
+    @property
+    def images_per_step(self) -> int:
+        """Training images per host and env step."""
+        own = FEW_IMAGES if self.image_size < 16 else MANY_IMAGES
+        return self.training.images_per_step or own
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -177,7 +177,7 @@ class World:
             stats = self.fleet.train_epoch(
                 images["train_images"],
                 images["train_labels"],
-                self.episodes.next_order(training.images_per_step),
+                self.episodes.next_order(self.config.images_per_step),
                 batch_size=training.batch_size,
                 lr=lr.to(self.device),
             )

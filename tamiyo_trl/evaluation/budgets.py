@@ -15,7 +15,7 @@ from .experiment import ControllerSettings, RunPlan
 from .study import Exam, Run
 
 # What the tuning starts from, and what it tries, each as one change.
-START = ControllerSettings(ppo=PPOConfig(slice_len=8, minibatches=8))
+START = ControllerSettings(ppo=PPOConfig(slice_len=8, minibatches=16))
 
 
 def _taught(**changes: Any) -> ControllerSettings:
@@ -32,7 +32,7 @@ VARIANTS: dict[str, ControllerSettings] = {
     "slice-16": _taught(slice_len=16),
     "refresh": _taught(refresh="epoch"),
 }
-TUNING_EPISODES = 480
+TUNING_EPISODES = 640
 TUNING_SEEDS = (900, 901)
 
 # The same for all arms; chosen by `python recipes/ab_mlp_vs_lstm.py --tune`: docs/results/evidence/tuning/README.md.
@@ -79,14 +79,14 @@ BUDGETS = {
         exam=Exam(8, n_envs=8, mode_episodes=8, disturbed_episodes=8, reset_at=(4,), reset_every=(1,), swap_at=(4,)),
     ),
     "small": Budget(
-        episodes=480,
+        episodes=512,
         seeds=3,
-        n_envs=32,
+        n_envs=64,
         env=GrowthConfig(image_size=8),
         controller=CHOSEN,
         exam=Exam(episodes=32, mode_episodes=32),
     ),
-    "full": Budget(episodes=3008, seeds=5, n_envs=32, env=GrowthConfig(image_size=8), controller=CHOSEN, exam=Exam()),
+    "full": Budget(episodes=3008, seeds=5, n_envs=64, env=GrowthConfig(image_size=8), controller=CHOSEN, exam=Exam()),
 }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ConfigError
 
-WINDOW = 10  # updates
+WINDOW = 5  # updates
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def test_the_preset_is_the_specs_setting():
     assert config.sites == (1,)  # after the second block, at 64 channels
     assert config.episode_steps == 25
     assert (config.training.lr, config.training.batch_size, config.training.decay_from) == (0.01, 128, 25)
-    assert config.training.images_per_step % config.training.batch_size == 0
+    assert config.images_per_step % config.training.batch_size == 0
     life = config.lifecycle
     assert (life.train_steps, life.blend_steps, life.hold_steps, life.min_cull_age) == (3, 5, 2, 10)
     assert (life.blend_curve, life.germinate_from, life.plateau_steps, life.embargo_steps) == ("sigmoid", 5, 3, 1)
