@@ -77,7 +77,7 @@ class PlainStepper:
 
     def step(self, shown: Entries, action: Tensor) -> tuple[Entries, Entries]:
         """Take one step."""
-        taken = TensorDict({**shown, keys.ACTION: action}, self._batch_size, self._device)
+        taken = self._bundle({**shown, keys.ACTION: action})
         after = self._env._step(taken)
         found = dict(after.items())
         if not self._are_complete(found) or found[keys.REWARD].shape != self._reward_shape:
@@ -86,7 +86,8 @@ class PlainStepper:
         if not self._kept:  # the same at every step
             kept = self._env._step_mdp(taken.set("next", after)).keys()
             self._kept = [key for key in kept if key != keys.ACTION]
-        left = leaves(after)  # before a reset writes into what is nested
+        flat = all(isinstance(value, Tensor) for value in found.values())
+        left = dict(found) if flat else leaves(after)  # before a reset writes into what is nested
         ahead = {key: _apart(found[key] if key in found else shown[key]) for key in self._kept}
         if found[keys.DONE].any():
             ahead = self._begin(ahead, found[keys.DONE])
@@ -94,15 +95,17 @@ class PlainStepper:
 
     def _begin(self, ahead: Entries, over: Tensor) -> Entries:
         """Return what is shown once new episodes have begun where `over` bool [*B, 1] is set."""
-        begun = self._env._reset(
-            TensorDict({"_reset": over.clone()}, self._batch_size, self._device), **self._reset_settings
-        )
+        begun = self._env._reset(self._bundle({"_reset": over.clone()}), **self._reset_settings)
         found = dict(begun.items())
         simple = found.keys() == ahead.keys() and all(isinstance(value, Tensor) for value in found.values())
         if not simple or not self._are_complete(found) or any(found[key].any() for key in self._shapes):
             asked = TensorDict({**ahead, "_reset": over.clone()}, self._batch_size, self._device)
             return dict(self._env._reset_proc_data(asked, begun).items())
         return {key: torch.where(_wide(over, old), found[key], old) for key, old in ahead.items()}
+
+    def _bundle(self, entries: Entries) -> TensorDictBase:
+        """Return entries that came from this environment, or have its form, as a tensordict; nothing is checked again."""
+        return TensorDict._new_unsafe(entries, batch_size=self._batch_size, device=self._device)
 
     def _are_complete(self, found: Entries) -> bool:
         """Return whether every flag is there in the shape of its spec."""
