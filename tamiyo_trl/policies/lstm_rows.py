@@ -42,6 +42,28 @@ def swap(rows: Tensor | None, stored: Tensor, carried: Tensor) -> Tensor:
     return carried if rows is None else carried.index_copy(0, rows, stored.index_select(0, rows))
 
 
+def cut_up(gates: Tensor) -> list[tuple[Tensor, ...]]:
+    """Return the input, forget, cell and output gates of `gates` [L, B, 4H], views [B, H] of each step."""
+    return [part.unbind(0) for part in gates.chunk(4, 2)]
+
+
+def activate(gates: Tensor, cell: Tensor, minus_one: Tensor) -> None:
+    """Squash `gates` [*, 4H] in place; `cell` is their part that takes the hyperbolic tangent."""
+    cell.mul_(2.0)  # tanh(z) = 2 sigmoid(2 z) - 1, a third of the time of tanh itself
+    gates.sigmoid_()
+    torch.add(minus_one, cell, alpha=2.0, out=cell)
+
+
+def gates_of(
+    x: Tensor, entered_h: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor
+) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+    """Return gates [L, B, 4H], and cut up, for x [L*B, F] and the states [L, B, H] that entered each step."""
+    gates = torch.addmm(bias, x, w_ih.t()).view(*entered_h.shape[:2], -1)
+    gates += entered_h @ w_hh.t()
+    activate(gates, gates.chunk(4, 2)[2], x.new_full((), -1.0))
+    return gates, cut_up(gates)
+
+
 class _LSTMRows(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -58,16 +80,14 @@ class _LSTMRows(torch.autograd.Function):
         L, B, F = x.shape
         H = w_hh.shape[1]
         x = x.reshape(L * B, F)
-        gates = torch.addmm(b_ih + b_hh, x, w_ih.t()).view(L, B, 4 * H)
-        i, f, g, o = (part.unbind(0) for part in gates.split(H, 2))
+        bias = b_ih + b_hh
+        gates = torch.addmm(bias, x, w_ih.t()).view(L, B, 4 * H)
+        i, f, g, o = parts = cut_up(gates)
         outputs: list[Tensor] = []
         stored_h, stored_c, minus_one = h.unbind(0), c.unbind(0), x.new_full((), -1.0)
         entered_h, entered_c, squashed = [stored_h[0]], [stored_c[0]], []
         for t, gate in enumerate(gates.unbind(0)):
-            gate.addmm_(entered_h[t], w_hh.t())
-            g[t].mul_(2.0)  # tanh(z) = 2 sigmoid(2 z) - 1, a third of the time of tanh itself
-            gate.sigmoid_()
-            torch.add(minus_one, g[t], alpha=2.0, out=g[t])
+            activate(gate.addmm_(entered_h[t], w_hh.t()), g[t], minus_one)
             cell = torch.mul(f[t], entered_c[t]).addcmul_(i[t], g[t])
             bounded = torch.mul(cell, 2.0).sigmoid_()
             squashed.append(torch.add(minus_one, bounded, alpha=2.0, out=bounded))
@@ -75,41 +95,44 @@ class _LSTMRows(torch.autograd.Function):
             if t + 1 < L:
                 entered_h.append(swap(starts[t + 1], stored_h[t + 1], outputs[t]))
                 entered_c.append(swap(starts[t + 1], stored_c[t + 1], cell))
-        ctx.save_for_backward(x, w_ih, w_hh, gates, *entered_h, *entered_c, *squashed)
-        ctx.starts, ctx.parts = starts, (i, f, g, o)  # views of `gates`, cut up once
+        ctx.save_for_backward(x, w_ih, w_hh, bias, *entered_h, *entered_c, *squashed)
+        ctx.starts, ctx.gates = starts, (gates, parts)
         return torch.stack(outputs)
 
     @staticmethod
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
-        x, w_ih, w_hh, gates, *steps = ctx.saved_tensors
+        x, w_ih, w_hh, bias, *steps = ctx.saved_tensors
         L, B, H = d_out.shape
         entered_h, entered_c, squashed = steps[:L], steps[L : 2 * L], steps[2 * L :]
-        i, f, g, o = ctx.parts
-        d_gates = torch.empty_like(gates)
-        d_i, d_f, d_g, d_o = (part.unbind(0) for part in d_gates.split(H, 2))
+        gates, (i, f, g, o) = ctx.gates or gates_of(x, torch.stack(entered_h), w_ih, w_hh, bias)
+        ctx.gates = None  # used up: each gate's gradient takes the gate's own place, which is in the cache by then
         wants_state = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
         d_h, d_c = (x.new_zeros(L, B, H), x.new_zeros(L, B, H)) if wants_state else (None, None)
-        part, d_cell, back_c = x.new_empty(B, H), x.new_empty(B, H), x.new_zeros(B, H)
+        one, two, d_cell, back_c = (x.new_empty(B, H) for _ in range(4))
+        back_c.zero_()
         back_h = torch.zeros_like(back_c)
         for t in range(L - 1, -1, -1):
             d_output = back_h.add_(d_out[t])
-            _sigmoid_backward(torch.mul(d_output, squashed[t], out=part), o[t], grad_input=d_o[t])
-            _tanh_backward(torch.mul(d_output, o[t], out=part), squashed[t], grad_input=d_cell)
+            torch.mul(d_output, squashed[t], out=one)
+            _tanh_backward(torch.mul(d_output, o[t], out=two), squashed[t], grad_input=d_cell)
             d_cell.add_(back_c)
-            _sigmoid_backward(torch.mul(d_cell, g[t], out=part), i[t], grad_input=d_i[t])
-            _sigmoid_backward(torch.mul(d_cell, entered_c[t], out=part), f[t], grad_input=d_f[t])
-            _tanh_backward(torch.mul(d_cell, i[t], out=part), g[t], grad_input=d_g[t])
+            torch.mul(d_cell, f[t], out=back_c)
+            _sigmoid_backward(one, o[t], grad_input=o[t])
+            torch.mul(d_cell, g[t], out=one)
+            torch.mul(d_cell, i[t], out=two)
+            _sigmoid_backward(one, i[t], grad_input=i[t])
+            _tanh_backward(two, g[t], grad_input=g[t])
+            _sigmoid_backward(torch.mul(d_cell, entered_c[t], out=one), f[t], grad_input=f[t])
             if t == 0 and not wants_state:
                 break
-            torch.mm(d_gates[t], w_hh, out=back_h)
-            torch.mul(d_cell, f[t], out=back_c)
+            torch.mm(gates[t], w_hh, out=back_h)
             rows = ctx.starts[t]
             if rows is not None:
                 if d_h is not None and d_c is not None:
                     d_h[t, rows], d_c[t, rows] = back_h[rows], back_c[rows]
                 back_h.index_fill_(0, rows, 0.0)
                 back_c.index_fill_(0, rows, 0.0)
-        flat = d_gates.view(L * B, 4 * H)
+        flat = gates.view(L * B, 4 * H)
         d_x = (flat @ w_ih).view(L, B, -1) if ctx.needs_input_grad[0] else None
         d_bias = flat.sum(0)
         return d_x, d_h, d_c, None, flat.t() @ x, flat.t() @ torch.cat(entered_h), d_bias, d_bias

@@ -104,7 +104,7 @@ class PlainStepper:
         return {key: torch.where(_wide(over, old), found[key], old) for key, old in ahead.items()}
 
     def _bundle(self, entries: Entries) -> TensorDictBase:
-        """Return entries that came from this environment, or have its form, as a tensordict; nothing is checked again."""
+        """Return entries of this environment, or of its form, as a tensordict; nothing is checked again."""
         return TensorDict._new_unsafe(entries, batch_size=self._batch_size, device=self._device)
 
     def _are_complete(self, found: Entries) -> bool:
