@@ -35,8 +35,8 @@ VARIANTS: dict[str, ControllerSettings] = {
 TUNING_EPISODES = 640
 TUNING_SEEDS = (900, 901)
 
-# The same for all arms, chosen by `python recipes/ab_mlp_vs_lstm.py --tune`: the changes that helped both memories. More
-# epochs helped both too, but pull the same lever as the learning rate.
+# The same for all arms, chosen by `python recipes/ab_mlp_vs_lstm.py --tune`: the changes that helped both memories.
+# More epochs helped both too, but pull the same lever as the learning rate.
 CHOSEN = dataclasses.replace(_taught(slice_len=25), lr=3e-3, lr_end=3e-4)
 
 TOY = GrowthConfig(

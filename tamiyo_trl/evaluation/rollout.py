@@ -41,27 +41,23 @@ def rollout_episodes(
     if episodes < 1 or episodes % n_envs:
         raise ConfigError(f"episodes must be a positive multiple of the {n_envs} envs, got {episodes}")
     each = episodes // n_envs
-    done: list[list[TensorDictBase]] = [[] for _ in range(n_envs)]
-    running: list[list[TensorDictBase]] = [[] for _ in range(n_envs)]
+    steps: list[TensorDictBase] = []
+    ends: list[list[int]] = [[0] for _ in range(n_envs)]  # of each env: where its episodes begin and end
     tensordict = env.reset()
     with torch.no_grad(), set_interaction_type(interaction):
-        while min(len(finished) for finished in done) < each:
+        while min(map(len, ends)) <= each:
             tensordict = policy(tensordict)
             if watch is not None:
                 watch(tensordict)
             taken, tensordict = env.step_and_maybe_reset(tensordict)
-            flat = taken.reshape(n_envs)
-            ended = flat["next", keys.DONE].reshape(n_envs).tolist()
-            for index in range(n_envs):
-                if len(done[index]) == each:
-                    continue
-                running[index].append(flat[index])
-                if ended[index]:
-                    done[index].append(torch.stack(running[index]))
-                    running[index] = []
-            if on_episodes is not None and any(ended):
-                on_episodes(sum(ended))
-    return [finished[number] for number in range(each) for finished in done]
+            steps.append(taken.reshape(n_envs))
+            ended = taken["next", keys.DONE].reshape(n_envs).nonzero().flatten().tolist()
+            for index in ended:
+                ends[index].append(len(steps))
+            if on_episodes is not None and ended:
+                on_episodes(len(ended))
+    played = torch.stack(steps, 1)
+    return [played[number, own[k] : own[k + 1]] for k in range(each) for number, own in enumerate(ends)]
 
 
 @dataclass(frozen=True)
