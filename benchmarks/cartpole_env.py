@@ -32,13 +32,12 @@ class CartPoleEnv(EnvBase):
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         observation, terminated, truncated = self.carts.step(tensordict["action"].numpy())
-        one, two = torch.from_numpy(terminated).unsqueeze(-1), torch.from_numpy(truncated).unsqueeze(-1)
         data = {
             "observation": torch.from_numpy(observation),
             "reward": torch.ones(self.carts.n, 1),
-            "done": one | two,
-            "terminated": one,
-            "truncated": two,
+            "done": torch.from_numpy((terminated | truncated)[:, None]),
+            "terminated": torch.from_numpy(terminated[:, None]),
+            "truncated": torch.from_numpy(truncated[:, None]),
         }
         return TensorDict(data, self.batch_size, device=self.device)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import InteractionType, TensorDictModuleBase
@@ -18,6 +18,14 @@ class Readable(Protocol):
 
     def get(self, key: Any, default: Any = None, /) -> Any:
         """Return the entry under `key`."""
+
+
+class Choice(NamedTuple):
+    """An action: its logits [*B, A], what was drawn int64 [*B, D], and the core [*B, H] that the value reads."""
+
+    logits: Tensor
+    drawn: Tensor
+    core: Tensor
 
 
 class CollectionPolicy(TensorDictModuleBase):
@@ -36,12 +44,17 @@ class CollectionPolicy(TensorDictModuleBase):
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Take one step."""
-        for key, value in self.decide(tensordict).items():
+        written, choice = self.choose(tensordict)
+        mask = None if self.networks.interface.mask_key is None else tensordict.get(self.networks.interface.mask_key)
+        for key, value in (written | self.judge(choice, mask)).items():
             tensordict.set(key, value)
         return tensordict
 
-    def decide(self, shown: Readable) -> dict[NestedKey, Tensor]:
-        """Return what one step writes, from a tensordict or from plain entries."""
+    def choose(self, shown: Readable) -> tuple[dict[NestedKey, Tensor], Choice]:
+        """Return what one step writes at once, action and next states, and what `judge` needs of it.
+
+        `shown` is a tensordict or plain entries.
+        """
         nets, written = self.networks, dict[NestedKey, Tensor]()
         observation = shown.get(nets.observation_key)
         cores: list[Tensor] = []
@@ -50,10 +63,15 @@ class CollectionPolicy(TensorDictModuleBase):
             cores.append(core)
             written.update(zip(trunk.memory.out_keys[1:], following))
         mask = None if nets.interface.mask_key is None else shown.get(nets.interface.mask_key)
-        factors = nets.factors(nets.logits.module(cores[0]), mask)
+        logits = nets.logits.module(cores[0])
+        factors = nets.factors(logits, mask)
         greedy = interaction_type() in (InteractionType.DETERMINISTIC, InteractionType.MODE)
         index = factors.mode() if greedy else factors.sample()
         written[keys.ACTION] = nets.interface.heads.encode(index)
-        written[keys.LOG_PROB] = factors.log_prob(index)
-        written[keys.STATE_VALUE] = nets.value.module(cores[-1])
-        return written
+        return written, Choice(logits, index, cores[-1])
+
+    def judge(self, choice: Choice, mask: Tensor | None) -> dict[NestedKey, Tensor]:
+        """Return log-probabilities and values of choices made under `mask`: of one step, or of many at once."""
+        nets = self.networks
+        log_prob = nets.factors(choice.logits, mask).log_prob(choice.drawn)
+        return {keys.LOG_PROB: log_prob, keys.STATE_VALUE: nets.value.module(choice.core)}

@@ -1,4 +1,4 @@
-"""TorchRL's collector with a shorter loop: the same batches, number for number, without what nobody reads."""
+"""TorchRL's collector with a shorter loop: the same batches without what nobody reads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torchrl.envs import (
 from torchrl.envs.utils import set_exploration_type
 
 from tamiyo_trl import keys
-from tamiyo_trl.policies.collection import CollectionPolicy
+from tamiyo_trl.policies.collection import Choice, CollectionPolicy
 from tamiyo_trl.training.steppers import Entries, stepper_of
 
 CARRIER = "_carrier"  # TorchRL keeps the tensordict of the next step under this private name
@@ -33,7 +33,8 @@ class LeanCollector(Collector):
     There the loop steps the environment *below* them by its own `step_and_maybe_reset` and keeps the books itself: an
     episode's first step, states that restart from zero, the sum of rewards. Not stored are a step's own `done`,
     `terminated` and `truncated` and `("next", "is_init")`, which are never set, and the sum of rewards before a step.
-    All other entries equal those of TorchRL's collector. In any other arrangement the loop is TorchRL's own.
+    All other entries equal those of TorchRL's collector; log-probabilities and values, worked out for a whole batch at
+    once, to rounding. In any other arrangement the loop is TorchRL's own.
     """
 
     def __init__(self, env: EnvBase, policy: CollectionPolicy, *, frames_per_batch: int, total_frames: int) -> None:
@@ -48,11 +49,11 @@ class LeanCollector(Collector):
         )
         self._inner, self._state_keys = below(env)
         self._stepper = None if self._inner is None else stepper_of(self._inner)
-        self._decide = policy.decide
+        self._policy = policy
 
     def rollout(self) -> TensorDictBase:
         """Return the next batch [*, T]."""
-        inner, stepper = self._inner, self._stepper
+        inner, stepper, policy = self._inner, self._stepper, self._policy
         if inner is None or stepper is None:
             batch: TensorDictBase = super().rollout()
             return batch
@@ -61,10 +62,12 @@ class LeanCollector(Collector):
         books = {key: shown.pop(key) for key in (keys.IS_INIT, *self._state_keys)}
         total = shown.pop(keys.EPISODE_REWARD)
         steps: list[tuple[Entries, Entries]] = []
+        choices: list[Choice] = []
         with torch.no_grad(), set_exploration_type(self.exploration_type):
             for _ in range(self.frames_per_batch):
                 seen = {**shown, **books}
-                written = self._decide(seen)
+                written, choice = policy.choose(seen)
+                choices.append(choice)
                 following = {key: written.pop(("next", key)) for key in self._state_keys}
                 after, ahead = stepper.step(shown, written[keys.ACTION])
                 total = total + after[keys.REWARD]
@@ -78,7 +81,18 @@ class LeanCollector(Collector):
         self.__dict__[CARRIER] = TensorDict(
             {**shown, **books, keys.EPISODE_REWARD: total}, inner.batch_size, carrier.device
         )
-        return stack(steps, inner)
+        return self._judged(stack(steps, inner), choices)
+
+    def _judged(self, batch: TensorDictBase, choices: list[Choice]) -> TensorDictBase:
+        """Return `batch` [*B, T] with log-probabilities and values, worked out for all its steps at once."""
+        dim = batch.ndim - 1
+        together = Choice(*(torch.stack(parts, dim) for parts in zip(*choices)))
+        mask_key = self._policy.networks.interface.mask_key
+        with torch.no_grad():
+            found = self._policy.judge(together, None if mask_key is None else batch[mask_key])
+        for key, value in found.items():
+            batch.set(key, value)
+        return batch
 
 
 def below(env: EnvBase) -> tuple[EnvBase | None, tuple[NestedKey, ...]]:
