@@ -22,7 +22,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: install  ## Train a recurrent Tamiyo on real host training and report what it learned (about 5 minutes)
 	rm -rf runs/demo
 	$(BIN)/python recipes/train.py --name demo --processes 2 --env.image-size 8 --n-envs 32 --ppo.minibatches 8 \
-		--episodes 512 --eval-episodes 32
+		--episodes 1024 --eval-episodes 32
 
 test: install lint  ## Lint, check types and run all tests (about 8 minutes)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile

@@ -98,8 +98,8 @@ class Args:
     threads: int = 1
     env: GrowthConfig = field(default_factory=GrowthConfig)
     cull_logit: float = -2.0
-    lr: float = 1e-3
-    lr_end: float = 1e-4
+    lr: float = ControllerSettings.lr
+    lr_end: float = ControllerSettings.lr_end
     entropy_coeff: float = 0.02
     entropy_end: float = 0.002
     ppo: PPOConfig = SPEC_SLICES

@@ -15,7 +15,7 @@ from .experiment import ControllerSettings, RunPlan
 from .study import Exam, Run
 
 # What the tuning starts from, and what it tries, each as one change.
-START = ControllerSettings(ppo=PPOConfig(slice_len=8, minibatches=16))
+START = ControllerSettings(lr=1e-3, lr_end=1e-4, ppo=PPOConfig(slice_len=8, minibatches=16))
 
 
 def _taught(**changes: Any) -> ControllerSettings:

@@ -18,7 +18,7 @@ from ..training import TrainConfig, train
 from ..training.loop import Summary
 from .metrics import growth_summary
 
-SPEC_SLICES = PPOConfig(slice_len=8)  # the spec's 8; on hosts, other lengths are not compared yet
+SPEC_SLICES = PPOConfig(slice_len=8)  # the spec's 8; for other lengths see docs/results/evidence/tuning
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class ControllerSettings:
     hidden_size: int = 128
     encoder_size: int = 256
     cull_logit: float = -2.0
-    lr: float = 1e-3
-    lr_end: float = 1e-4
+    lr: float = 3e-3
+    lr_end: float = 3e-4
     entropy_coeff: float = 0.02
     entropy_end: float = 0.002
     ppo: PPOConfig = SPEC_SLICES
