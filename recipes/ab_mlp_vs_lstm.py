@@ -23,7 +23,15 @@ import tyro
 from rich.console import Console
 
 from tamiyo_trl.errors import ConfigError, TamiyoError
-from tamiyo_trl.evaluation.budgets import BUDGETS, TUNING_EPISODES, TUNING_SEEDS, VARIANTS, Budget, run_of
+from tamiyo_trl.evaluation.budgets import (
+    BUDGETS,
+    TUNING_ENVS,
+    TUNING_EPISODES,
+    TUNING_SEEDS,
+    VARIANTS,
+    Budget,
+    run_of,
+)
 from tamiyo_trl.evaluation.conduct import conduct, perform
 from tamiyo_trl.evaluation.display import progress_display
 from tamiyo_trl.evaluation.evidence import Study
@@ -108,7 +116,9 @@ def runs(args: Args, command: str = "") -> dict[str, Run]:
     if args.tune:
         for seed in TUNING_SEEDS:
             for setting, controller in VARIANTS.items():
-                short = dataclasses.replace(BUDGETS["full"], episodes=TUNING_EPISODES, controller=controller)
+                short = dataclasses.replace(
+                    BUDGETS["full"], episodes=TUNING_EPISODES, n_envs=TUNING_ENVS, controller=controller
+                )
                 wanted += [(f"{arm}/{setting}", arm, seed, short) for arm in args.chosen_arms]
     else:
         for seed in range(args.seeds or budget.seeds):

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ConfigError
 
-WINDOW = 5  # updates
+WINDOW = 10  # updates
 
 
 @dataclass(frozen=True)
