@@ -37,8 +37,8 @@ TUNING_SEEDS = (900, 901)
 TUNING_ENVS = 64  # hosts at once
 
 # The same for all arms, chosen by `python recipes/ab_mlp_vs_lstm.py --tune`: the changes that helped both memories.
-# More epochs helped both too, but pull the same lever as the learning rate. Half as many hosts at once as in the tuning,
-# in minibatches of the same size, give twice the updates.
+# More epochs helped both too, but pull the same lever as the learning rate. Half as many hosts at once as in the
+# tuning, in minibatches of the same size, give twice the updates.
 CHOSEN = dataclasses.replace(_taught(slice_len=25, minibatches=8), lr=3e-3, lr_end=3e-4)
 
 TOY = GrowthConfig(
