@@ -1,9 +1,10 @@
 """Sums and other arithmetic of many rows whose bits do not depend on how many rows there are.
 
 PyTorch's reductions over outer axes sum the columns beyond the last full vector in another order, batched matrix
-products may round their last matrix differently, and vectorised exponentials have another implementation for what is
-left over. So sums over space or batch go through average pooling, linear layers through sums over a last axis, and
-exponentials are padded. It holds for channel counts that are multiples of 8; tests prove it.
+products may round their last matrix differently where its outputs do not fill whole vectors, and vectorised
+exponentials have another implementation for what is left over. So sums over space or batch go through average pooling,
+and outputs of linear layers and exponentials are padded. It holds for channel counts that are multiples of 8; tests
+prove it.
 """
 
 from __future__ import annotations
@@ -12,22 +13,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+LANES = 8  # outputs of a matrix product that are worked out together
 VECTOR = 64  # a multiple of the elements that vectorised code takes at a time
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
     """Return the linear map [B, n, O] of every row: x [B, n*C], weight [n, O, C]."""
-    n, _, c_in = weight.shape
-    return (x.view(-1, n, 1, c_in) * weight).sum(3)
+    n, c_out, c_in = weight.shape
+    rows = x.view(-1, n, c_in).transpose(0, 1)
+    return torch.bmm(rows, _padded(weight, 1).transpose(1, 2))[..., :c_out].transpose(0, 1).contiguous()
 
 
 def linear_backward(g: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gradients of x [B, n*C] and the weight [n, O, C] for the output's g, [B, n, O] or [B, n*O]."""
     n, c_out, c_in = weight.shape
-    g = g.view(-1, n, c_out)
-    gx = (g.unsqueeze(2) * weight.transpose(1, 2).contiguous()).sum(3).flatten(1)
-    g, x = g.permute(1, 2, 0).contiguous(), x.view(-1, n, c_in).permute(1, 2, 0).contiguous()
-    return gx, (g.unsqueeze(2) * x.unsqueeze(1)).sum(3)
+    g = _padded(g.view(-1, n, c_out), 2).transpose(0, 1)
+    gx = torch.bmm(g, _padded(weight, 1)).transpose(0, 1).flatten(1)
+    return gx, torch.bmm(g.transpose(1, 2), x.view(-1, n, c_in).transpose(0, 1))[:, :c_out].contiguous()
+
+
+def _padded(x: Tensor, axis: int) -> Tensor:
+    """Return x [*, *, *] with zeros at the end of an axis, up to a full vector."""
+    missing = -x.shape[axis] % LANES
+    return F.pad(x, (0, missing) if axis == 2 else (0, 0, 0, missing)) if missing else x
 
 
 def space_mean(x: Tensor) -> Tensor:
