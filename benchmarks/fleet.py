@@ -2,6 +2,7 @@
 
     python benchmarks/fleet.py                          # about eight minutes of one core
     python benchmarks/fleet.py --device cuda            # the same on a GPU, with and without CUDA graphs
+    python benchmarks/fleet.py --parts processes        # measure a part again; the rest of the results stays
     python benchmarks/fleet.py --quick --out /tmp/smoke # seconds; proves that it runs
 
 One thread. Contestants of one table take turns, so that a busy machine slows all alike: read the ratios. On a CPU times
@@ -19,6 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,9 +34,10 @@ from rich.progress import Progress  # noqa: E402
 
 from benchmarks import fleet_cases as cases  # noqa: E402
 from benchmarks.fleet_cases import BATCH, Data, Turn  # noqa: E402
-from benchmarks.fleet_curves import describe_curves, measure_curves  # noqa: E402
-from benchmarks.fleet_processes import describe_processes, measure_processes  # noqa: E402
-from benchmarks.fleet_report import Table, plot, report  # noqa: E402
+from benchmarks.fleet_curves import measure_curves  # noqa: E402
+from benchmarks.fleet_processes import measure_processes  # noqa: E402
+from benchmarks.fleet_report import Table, plot, report, unit_of  # noqa: E402
+from tamiyo_trl.errors import ConfigError  # noqa: E402
 from tamiyo_trl.hosts import HostConfig  # noqa: E402
 from tamiyo_trl.seeds.blueprints import BLUEPRINTS  # noqa: E402
 
@@ -42,6 +45,7 @@ TINY, LARGE = "tiny: 8-16-32 at 16x16", "CIFAR-size: 32-64-128 at 32x32"
 HOSTS = {TINY: HostConfig(), LARGE: HostConfig.spec()}
 SMALL = HostConfig(image_size=8, in_channels=1, downsample=("stride", "pool", "none"))
 SIZES = {"cpu": (1, 4, 16, 64), "cuda": (16, 64, 256)}
+PARTS = ("engines", "seeds", "evaluation", "episodes", "curves", "processes")
 BASE, BASE_LAST = "loop of modules, NCHW", "loop of modules, channels_last"
 
 
@@ -56,6 +60,8 @@ class Args:
         sizes: Fleet sizes; none given: 1, 4, 16 and 64 on a CPU, 16, 64 and 256 on a GPU.
         images: Images that a tiny fleet trains on in one turn, at least. A CIFAR-size one takes a sixteenth, but at
             least two steps, in two turns.
+        parts: Parts to measure, of engines, seeds, evaluation, episodes, curves and (on a CPU) processes; what the
+            folder holds of the others stays. None given measures all.
         quick: One turn of the smallest fleets: whether everything runs.
     """
 
@@ -64,7 +70,13 @@ class Args:
     rounds: int = 7
     sizes: tuple[int, ...] = ()
     images: int = 4096
+    parts: tuple[str, ...] = ()
     quick: bool = False
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.parts) - set(PARTS))
+        if unknown:
+            raise ConfigError(f"parts must be of {', '.join(PARTS)}; got {', '.join(unknown)}")
 
 
 class Clock:
@@ -158,44 +170,64 @@ def evaluation_table(n: int, args: Args, clock: Clock, progress: Progress) -> Ta
 
 
 def episode_table(n: int, args: Args, clock: Clock, progress: Progress) -> Table:
-    """Return the cost of whole episodes: 25 steps of 512 images and an evaluation."""
+    """Return the cost of whole episodes: 25 steps of training and an evaluation."""
     turns = {}
-    for name, host in {"tiny, 16x16 colour": HOSTS[TINY], "tiny, 8x8 grey": SMALL}.items():
-        turns[name] = cases.episodes(host, Data.draw(host, n, 1 if args.quick else 16, args.device))
+    for name, host, steps in (("16x16 colour, 512 images", HOSTS[TINY], 16), ("8x8 grey, 256 images", SMALL, 8)):
+        turns[name] = cases.episodes(host, Data.draw(host, n, 1 if args.quick else steps, args.device))
     return measure(Table(f"episodes, {n} hosts", n, n, 0), turns, min(args.rounds, 2), clock, progress)
+
+
+def measured(part: str, args: Args, clock: Clock, progress: Progress) -> list[dict[str, Any]]:
+    """Return what a part of the benchmark found, as plain data."""
+    sizes, small = (2,) if args.quick else (16, 64), args.quick
+    match part:
+        case "engines":
+            found: list[Any] = engine_tables(args, clock, progress)
+        case "seeds":
+            found = [seed_table(n, args, clock, progress) for n in sizes]
+        case "evaluation":
+            found = [evaluation_table(n, args, clock, progress) for n in sizes]
+        case "episodes":
+            found = [episode_table(sizes[0], args, clock, progress)]
+        case "curves":
+            found = [measure_curves(2 if small else 16, 2 if small else 25, args.device)]
+        case _:
+            found = [measure_processes(size, 3 if small else 8) for size in ((8,) if small else (8, 16))]
+    return [vars(one) for one in found]
+
+
+def write(kept: dict[str, Any], path: Path) -> None:
+    """Write results; the file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(kept, indent=1) + "\n")
+    temporary.replace(path)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the benchmark; return the exit status."""
-    args = tyro.cli(Args, args=argv, description=__doc__)
+    try:
+        args = tyro.cli(Args, args=argv, description=__doc__)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     if args.quick:
-        args = Args(args.out, args.device, 1, (1, 2), 64, True)
+        args = Args(args.out, args.device, 1, (1, 2), 64, args.parts, True)
     torch.set_num_threads(1)
     torch.backends.cudnn.allow_tf32 = False
     console, clock = Console(), Clock(args.device)
-    sizes = (2,) if args.quick else (16, 64)
-    with Progress(console=console) as progress:
-        tables = {
-            "engines": engine_tables(args, clock, progress),
-            "seeds": [seed_table(n, args, clock, progress) for n in sizes],
-            "evaluation": [evaluation_table(n, args, clock, progress) for n in sizes],
-            "episodes": [episode_table(sizes[0], args, clock, progress)],
-        }
+    path = args.out / ("fleet.json" if args.device == "cpu" else f"fleet_{args.device}.json")
     command = shlex.join(["python", "benchmarks/fleet.py", *argv])
-    unit = "CPU-second" if args.device == "cpu" else "second"
-    raw: dict[str, object] = {name: [vars(table) for table in group] for name, group in tables.items()}
-    curves = measure_curves(2 if args.quick else 16, 2 if args.quick else 25, args.device)
-    more, raw["curves"] = describe_curves(curves), vars(curves)
-    if args.device == "cpu":
-        shared = [measure_processes(size, 3 if args.quick else 8) for size in ((8,) if args.quick else (8, 16))]
-        more += [line for found in shared for line in describe_processes(found)]
-        raw["processes"] = [vars(found) for found in shared]
-    text = report(tables, more, command, unit, args.device)
-    args.out.mkdir(parents=True, exist_ok=True)
-    name = "fleet" if args.device == "cpu" else f"fleet_{args.device}"
-    (args.out / f"{name}.json").write_text(json.dumps({"command": command, **raw}, indent=1) + "\n")
-    (args.out / f"{name}.md").write_text(text)
-    plot(tables["engines"], args.out / f"{name}.png", unit)
+    kept: dict[str, Any] = json.loads(path.read_text()) if args.parts and path.exists() else {}
+    with Progress(console=console) as progress:
+        for part in args.parts or [part for part in PARTS if part != "processes" or args.device == "cpu"]:
+            kept[part] = measured(part, args, clock, progress)
+            kept.setdefault("commands", {})[part] = command
+            write(kept, path)
+    text = report(kept, args.device)
+    path.with_suffix(".md").write_text(text)
+    if "engines" in kept:
+        plot([Table(**table) for table in kept["engines"]], path.with_suffix(".png"), unit_of(args.device))
     console.print(Markdown(text))
     return 0
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import matplotlib
 import torch
@@ -15,6 +16,10 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 from benchmarks.fleet_cases import BATCH
+from benchmarks.fleet_curves import Curves, describe_curves
+from benchmarks.fleet_processes import Processes, describe_processes
+
+MEASURED = ("engines", "seeds", "evaluation", "episodes")  # the parts that are tables of turns
 
 
 @dataclass
@@ -41,14 +46,16 @@ class Table:
         return self.images * self.flops / self.best(name) / self.peak
 
 
-def report(tables: dict[str, list[Table]], more: list[str], command: str, unit: str, device: str) -> str:
-    """Return the results as Markdown; more: lines of further sections."""
-    turns = len(next(iter(tables["engines"][0].seconds.values())))
-    lines = [
-        "# The fleet",
-        "",
-        f"One thread, batch {BATCH} per host, up to {turns} turns: bests (speeds) and medians (ratios).",
-    ]
+def unit_of(device: str) -> str:
+    """Return the unit of time on a device."""
+    return "CPU-second" if device == "cpu" else "second"
+
+
+def report(kept: dict[str, Any], device: str) -> str:
+    """Return the results as Markdown; kept: what each part that was measured found, and by which command."""
+    unit = unit_of(device)
+    tables = {part: [Table(**found) for found in kept.get(part, [])] for part in MEASURED}
+    lines = ["# The fleet", "", f"One thread, batch {BATCH} per host: bests (speeds) and medians (ratios) over turns."]
     for table in tables["engines"]:
         names = list(table.seconds)
         lines += ["", f"## {table.title}", "", f"| | images per {unit} | share of matmul peak | times the NCHW loop |"]
@@ -64,11 +71,18 @@ def report(tables: dict[str, list[Table]], more: list[str], command: str, unit: 
             lines.append(f"| {name} | {speed:,.0f} | {table.ratio(name, base):.2f} |")
     for table in tables["episodes"]:
         head = f"| | {unit}s per episode, best | median |"
-        lines += ["", f"## {table.title}: 25 steps of 512 images and 256 to evaluate", "", head, "|---|---|---|"]
+        lines += ["", f"## {table.title}: 25 steps, 256 images to evaluate", "", head, "|---|---|---|"]
         for name, seconds in table.seconds.items():
             lines.append(f"| {name} | {table.best(name) / table.images:.2f} | {median(seconds) / table.images:.2f} |")
-    peak = max(t.peak for group in tables.values() for t in group) / 1e9
-    return "\n".join([*lines, *more, "", f"`{command}`; {machine(device)}; matmul peak {peak:.0f} GFLOP/s.", ""])
+    for found in kept.get("curves", []):
+        lines += describe_curves(Curves(**found))
+    for found in kept.get("processes", []):
+        # JSON has the numbers of processes as text.
+        lines += describe_processes(Processes(**found | {"seconds": {int(p): s for p, s in found["seconds"].items()}}))
+    peaks = [table.peak for group in tables.values() for table in group]
+    peak = f"; matmul peak {max(peaks) / 1e9:.0f} GFLOP/s" if peaks else ""
+    commands = [f"`{command}`" for command in dict.fromkeys(kept["commands"].values())]
+    return "\n".join([*lines, "", f"{', '.join(commands)}; {machine(device)}{peak}.", ""])
 
 
 def machine(device: str) -> str:

@@ -26,6 +26,18 @@ def test_it_runs_and_writes_what_it_measured(tmp_path: Path) -> None:
     assert "loop of modules, NCHW" in text
     assert "--quick" in text
     assert (tmp_path / "fleet.png").stat().st_size > 1000
+    subprocess.run([*command, "--parts", "evaluation"], check=True, capture_output=True)
+    again = json.loads((tmp_path / "fleet.json").read_text())
+    assert again["evaluation"] != results["evaluation"]
+    assert again["engines"] == results["engines"]
+    assert "--parts evaluation" in (tmp_path / "fleet.md").read_text()
+
+
+def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "fleet.py"), "--out", str(tmp_path), "--parts", "tea"]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.returncode == 2
+    assert "parts must be of engines" in found.stderr
 
 
 def test_operations_are_counted_by_hand() -> None:
