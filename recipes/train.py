@@ -36,7 +36,7 @@ from torchrl.envs import EnvBase, TransformedEnv
 from tamiyo_trl.envs import GrowthConfig, make_growth_env
 from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
 from tamiyo_trl.evaluation import Episode, compare, evaluate
-from tamiyo_trl.evaluation.experiment import SPEC_SLICES, ControllerSettings, RunPlan, make_controller, training
+from tamiyo_trl.evaluation.experiment import ControllerSettings, RunPlan, make_controller, training
 from tamiyo_trl.evaluation.held_out import BASELINES, kept, make_baseline
 from tamiyo_trl.evaluation.metrics import Row
 from tamiyo_trl.evaluation.plots import learning_curve, timeline
@@ -97,12 +97,12 @@ class Args:
     tensorboard: bool = False
     threads: int = 1
     env: GrowthConfig = field(default_factory=GrowthConfig)
-    cull_logit: float = -2.0
+    cull_logit: float = ControllerSettings.cull_logit
     lr: float = ControllerSettings.lr
     lr_end: float = ControllerSettings.lr_end
-    entropy_coeff: float = 0.02
-    entropy_end: float = 0.002
-    ppo: PPOConfig = SPEC_SLICES
+    entropy_coeff: float = ControllerSettings.entropy_coeff
+    entropy_end: float = ControllerSettings.entropy_end
+    ppo: PPOConfig = ControllerSettings.ppo
 
     def __post_init__(self) -> None:
         for name in ("episodes", "eval_episodes"):

@@ -41,10 +41,10 @@ class TrainingConfig:
     lr_floor: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.batch_size < 2 or self.images_per_step < 0 or self.images_per_step % self.batch_size:
+        if self.batch_size < 2 or self.images_per_step < 0:
             raise ConfigError(
-                f"batch_size must be at least 2 and divide images_per_step: "
-                f"{self.batch_size} and {self.images_per_step} do not fit"
+                f"batch_size must be at least 2 and images_per_step not negative: "
+                f"got {self.batch_size} and {self.images_per_step}"
             )
         if self.lr <= 0:
             raise ConfigError(f"lr must be positive, got {self.lr}")

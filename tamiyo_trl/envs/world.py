@@ -173,14 +173,13 @@ class World:
         lr = training.lr * decay.clamp(training.lr_floor, 1.0)
         self.fleet.set_blend(*self._blend())
         images = self.episodes.images
-        with torch.enable_grad():  # collectors and evaluations step environments without gradients
-            stats = self.fleet.train_epoch(
-                images["train_images"],
-                images["train_labels"],
-                self.episodes.next_order(self.config.images_per_step),
-                batch_size=training.batch_size,
-                lr=lr.to(self.device),
-            )
+        stats = self.fleet.train_epoch(
+            images["train_images"],
+            images["train_labels"],
+            self.episodes.next_order(self.config.images_per_step),
+            batch_size=training.batch_size,
+            lr=lr.to(self.device),
+        )
         now.step = now.step + 1
         now.op = action[:, 0].clone()
         now.train_loss, now.train_accuracy = stats.loss.cpu().float(), stats.accuracy.cpu().float()

@@ -33,7 +33,7 @@ def test_a_step_trains_on_as_many_images_as_suit_their_size_or_as_asked(monkeypa
     ("size", "training", "said"),
     [
         (16, {"images_per_step": 100}, "100 do not fit"),
-        (16, {"images_per_step": -32}, "-32 do not fit"),
+        (16, {"images_per_step": -32}, "not negative: got 32 and -32"),
         (8, {"batch_size": 96}, "96 and 256 do not fit"),
         (16, {"batch_size": 1}, "at least 2"),
     ],
