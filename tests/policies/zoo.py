@@ -6,12 +6,19 @@ from dataclasses import dataclass
 
 import torch
 from tensordict import TensorDict, TensorDictBase
+from torch import nn
 from torchrl.data import Binary, Categorical, Composite, MultiCategorical, MultiOneHot, OneHot, TensorSpec, Unbounded
-from torchrl.envs import EnvBase
+from torchrl.envs import EnvBase, TransformedEnv
+from torchrl.modules import set_recurrent_mode
 
+from tamiyo_trl import keys
 from tamiyo_trl.errors import IllegalActionError
-from tamiyo_trl.policies import MaskedHeads
+from tamiyo_trl.objectives import PPOConfig
+from tamiyo_trl.policies import ActorCritic, MaskedHeads
 from tamiyo_trl.policies.actions import heads_of
+
+SMALL = {"hidden_size": 8, "encoder_size": 8}
+LEARN = PPOConfig(slice_len=4, epochs=1, minibatches=2)
 
 
 @dataclass(frozen=True)
@@ -146,3 +153,26 @@ KINDS = [
     Kind((2,), "multionehot", "independent", (2, 3)),
     Kind((2,), "multi", "independent", (5,)),
 ]
+
+
+def lively(actor_critic: ActorCritic, seed: int = 0) -> ActorCritic:
+    """Redraw all weights, so that no output is nearly constant."""
+    torch.manual_seed(seed)
+    for parameter in actor_critic.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    return actor_critic
+
+
+def rollout(env: ZooEnv, actor_critic: ActorCritic, steps: int = 20) -> TensorDictBase:
+    wrapped = TransformedEnv(env, actor_critic.transforms())
+    with torch.no_grad():
+        return wrapped.rollout(steps, actor_critic.collection_policy(), break_when_any_done=False)
+
+
+def recomputed(actor_critic: ActorCritic, batch: TensorDictBase) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Log-probabilities, the value head's and the critic's values of a batch in recurrent mode."""
+    data = batch.select(*actor_critic.training_keys).exclude(keys.LOG_PROB, keys.STATE_VALUE)
+    with torch.no_grad(), set_recurrent_mode(True):
+        log_prob = actor_critic.policy.get_dist(data).log_prob(batch[keys.ACTION])
+        critic = actor_critic.critic(batch.select(*actor_critic.critic.in_keys))
+        return log_prob, actor_critic.value_head(data)[keys.STATE_VALUE], critic[keys.STATE_VALUE]
