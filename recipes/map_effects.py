@@ -25,12 +25,12 @@ import torch
 import tyro
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tensordict.nn import TensorDictModuleBase
 
 from tamiyo_trl.envs import GrowthConfig, GrowthEnv
 from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
 from tamiyo_trl.evaluation import evaluate
+from tamiyo_trl.evaluation.display import progress_bar
 from tamiyo_trl.evaluation.effect_plots import effects_map
 from tamiyo_trl.evaluation.effect_tables import best_table, cull_table, effects_table, quality_table
 from tamiyo_trl.evaluation.effects import NEVER, Acceptance, Effects, acceptance
@@ -146,8 +146,7 @@ def prepare(args: Args) -> None:
 def measure(args: Args) -> None:
     """Measure what is not measured yet, deficit by deficit, choice by choice."""
     work = [(deficit, arm) for deficit in args.chosen_deficits for arm in args.chosen_arms]
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[shown]}")]
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
+    with progress_bar(console) as progress:
         task = progress.add_task("episodes", total=len(work) * args.hosts, shown="")
         for deficit, arm in work:
             progress.update(task, shown=f"{deficit}, {arm}")

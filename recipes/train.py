@@ -16,7 +16,6 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,13 +28,13 @@ import torch
 import tyro
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import EnvBase, TransformedEnv
 
 from tamiyo_trl.envs import GrowthConfig, make_growth_env
 from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
 from tamiyo_trl.evaluation import Episode, compare, evaluate
+from tamiyo_trl.evaluation.display import progress_bar, show_training
 from tamiyo_trl.evaluation.experiment import ControllerSettings, RunPlan, make_controller, training
 from tamiyo_trl.evaluation.held_out import BASELINES, kept, make_baseline
 from tamiyo_trl.evaluation.metrics import Row
@@ -189,7 +188,7 @@ def run(args: Args, argv: list[str]) -> int:
         write_config(args, argv)
         console.print(f"[bold]{args.folder}[/]: {args.episodes:,} episodes of {args.n_envs} hosts at once")
         try:
-            show_training(updates, args)
+            show_training(updates, args.episodes, args.env.episode_steps, console)
             results = meet_held_out_hosts(args, env, actor_critic)
         except KeyboardInterrupt:
             command = f"python recipes/train.py --name {args.name} --runs {args.runs} --resume"
@@ -204,41 +203,6 @@ def write_config(args: Args, argv: list[str]) -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     settings = {"arguments": argv, "settings": dataclasses.asdict(args)}
     (args.folder / "config.json").write_text(json.dumps(settings, indent=2, default=str) + "\n")
-
-
-# ---- what is shown while it trains -----------------------------------------------------------------------------------
-
-
-def progress_bar() -> Progress:
-    """Return the bar that long work is shown by."""
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[shown]}")]
-    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console)
-
-
-def show_training(updates: Iterator[dict[str, float]], args: Args) -> None:
-    """Drive the training, showing its numbers as they come."""
-    with progress_bar() as progress:
-        task = progress.add_task("episodes", total=args.episodes, shown="")
-        every = max(1, args.episodes // args.n_envs // 10)
-        for metrics in updates:
-            done = int(metrics["train/frames"]) // args.env.episode_steps
-            shown = describe(metrics)
-            progress.update(task, completed=done, shown=shown)
-            if not console.is_terminal and int(metrics["train/updates"]) % every == 0:
-                progress.console.print(f"episode {done}: {shown}", soft_wrap=True)
-
-
-def describe(metrics: dict[str, float]) -> str:
-    """Return one line of an update's main numbers."""
-    parts = (
-        ("return", "episode/return", ".2f"),
-        ("accuracy", "growth/final_accuracy", ".3f"),
-        ("entropy", "entropy/joint", ".2f"),
-        ("kl", "ppo/kl", ".4f"),
-        ("explained", "value/explained_variance", ".2f"),
-        ("steps/s", "time/frames_per_second", ".0f"),
-    )
-    return "  ".join(f"{label} {metrics.get(key, float('nan')):{form}}" for label, key, form in parts)
 
 
 # ---- what is left when it has trained --------------------------------------------------------------------------------
@@ -274,7 +238,7 @@ def meet_held_out_hosts(args: Args, env: EnvBase, actor_critic: ActorCritic) -> 
             for name, learned in ((args.memory, actor_critic), (UNTRAINED, make_controller(args.plan, env)))
         }
         contenders |= {name: (watched_env, make_baseline(name, watched, args.eval_seed)) for name in BASELINES}
-        progress = stack.enter_context(progress_bar())
+        progress = stack.enter_context(progress_bar(console))
         task = progress.add_task("held-out hosts", total=args.eval_episodes * len(contenders), shown="")
         for name, (place, policy) in contenders.items():
             progress.update(task, shown=name)
