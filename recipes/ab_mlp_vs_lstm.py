@@ -2,7 +2,7 @@
 
     python recipes/ab_mlp_vs_lstm.py --budget smoke    # toy hosts, two minutes: shows that everything works
     python recipes/ab_mlp_vs_lstm.py --budget small    # three seeds of 512 episodes
-    python recipes/ab_mlp_vs_lstm.py --budget full     # five seeds of 2,016 episodes: hours
+    python recipes/ab_mlp_vs_lstm.py --budget full     # five seeds of 3,008 episodes: hours
     python recipes/ab_mlp_vs_lstm.py --tune            # the short runs on other seeds that chose the learner's settings
 
 Arms are {mlp, lstm} x {minimal, summary}. Seed n meets the same hosts in every arm. Every run is a process of its own

@@ -89,7 +89,7 @@ BUDGETS = {
         controller=CHOSEN,
         exam=Exam(episodes=32, mode_episodes=32),
     ),
-    "full": Budget(episodes=2016, seeds=5, n_envs=32, env=GrowthConfig(image_size=8), controller=CHOSEN, exam=Exam()),
+    "full": Budget(episodes=3008, seeds=5, n_envs=32, env=GrowthConfig(image_size=8), controller=CHOSEN, exam=Exam()),
 }
 
 
