@@ -146,12 +146,11 @@ def host_row(config: HostConfig, birth: HostBirth) -> Rows:
 
 
 def to_rows(images: Tensor, pick: Tensor) -> Tensor:
-    """Return images [n, K, C, H, W] number `pick` (int64 [n, B]) of each host as one [B, n*C, H, W], contiguous."""
-    n, pool, channels, height, width = images.shape
-    own = torch.arange(n, device=pick.device)
+    """Return images [n, K, C, H, W] number `pick` (int64 [n, B]) of each host as an activation [n, B, H, W, C]."""
+    n, pool = images.shape[:2]
+    own = torch.arange(n, device=pick.device).unsqueeze(1)
     if images.is_contiguous():
-        flat = (pick + pool * own.unsqueeze(1)).t().reshape(-1)
-        picked = images.view(-1, channels * height * width).index_select(0, flat)
+        picked = images.flatten(0, 1).index_select(0, (pick + pool * own).flatten())
     else:  # a pool that hosts share is an expanded view, too large to copy
-        picked = images[own, pick.t()]
-    return picked.reshape(-1, n * channels, height, width)
+        picked = images[own, pick].flatten(0, 1)
+    return picked.unflatten(0, pick.shape).permute(0, 1, 3, 4, 2).contiguous()

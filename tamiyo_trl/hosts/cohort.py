@@ -131,28 +131,28 @@ class Epoch:
         self.cohort.alive[self.owners[~fine]] = False
 
     def _step(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Take one step on x [B, n*C, H, W], labels [n, B]; return loss [n], correct [n] and gradient norms [R]."""
+        """Take one step on x [n, B, H, W, C], labels [n, B]; return loss [n], correct [n] and gradient norms [R]."""
         logits = self._forward(x)
-        target, batch = labels.t(), labels.shape[1]
+        target, batch = labels.unsqueeze(2), labels.shape[1]
         log_p = F.log_softmax(logits, 2)
-        loss = -log_p.gather(2, target.unsqueeze(2)).squeeze(2).t().contiguous().mean(1)
-        pull = torch.zeros_like(log_p).scatter_(2, target.unsqueeze(2), -1.0 / batch)
+        loss = -log_p.gather(2, target).squeeze(2).mean(1)
+        pull = torch.zeros_like(log_p).scatter_(2, target, -1.0 / batch)
         self._backward(aten._log_softmax_backward_data(pull, log_p, 2, log_p.dtype))
         grad, norms = self.optimiser.gather([self.run.grads, *(b.run.grads for b in self.banks)])
         alive = self.cohort.alive
         alive &= loss.isfinite()
         alive &= torch.zeros_like(loss).index_add_(0, self.owners, norms).isfinite()  # norms are not negative
         self.optimiser.step(grad, alive.index_select(0, self.owners))
-        return loss, (logits.argmax(2) == target).sum(0), norms
+        return loss, (logits.argmax(2) == labels).sum(1), norms
 
     def _forward(self, x: Tensor) -> Tensor:
-        """Return logits [B, n, classes]."""
+        """Return logits [n, B, classes]."""
         for block, banks in zip(self.network.blocks, self.at_site):
             x = block.forward(x, self.run)
             if banks:
-                taken = [b.members.take(x, self.n) for b in banks]
+                taken = [b.members.take(x) for b in banks]
                 grown = [b.network.forward(h, b.run) for b, h in zip(banks, taken)]
-                x = blend(x, self.n, [b.members for b in banks], taken, grown)
+                x = blend(x, [b.members for b in banks], taken, grown)
         return self.network.head.forward(x, self.run)
 
     def _backward(self, g: Tensor) -> None:
@@ -161,5 +161,5 @@ class Epoch:
         blocks = list(enumerate(zip(self.network.blocks, self.at_site)))
         for site, (block, banks) in reversed(blocks):
             for b in banks:
-                unblend(g, self.n, b.members, b.backward)
+                unblend(g, b.members, b.backward)
             g = block.backward(g, self.run, inward=site > 0)

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..seeds.blending import EACH
 from ..seeds.layers import Layer, Run
-from ..seeds.rows import as_rows, split_rows, take_rows
+from ..seeds.rows import split_rows
 from .banks import Bank
 from .cnn import host_network, to_rows
 from .cohort import Cohort
@@ -39,7 +40,7 @@ class BankStep:
         rows: int64 [m], the rows its seeds read.
         heard: int64 [k], positions in `rows` of the seeds that act.
         targets: int64 [k], the rows they act on.
-        alpha: float [k, 1].
+        alpha: float [k, 1, 1, 1, 1].
         shown: int64 [j], positions in `rows` of the incubating seeds that the counterfactual turns on.
         slots: int64 [j], places of those among the site's new rows.
     """
@@ -76,7 +77,7 @@ class BankStep:
             index(need),
             index(heard),
             index([need[i] for i in heard]),
-            cohort.alpha[index(hosts), bank.site].unsqueeze(1),
+            cohort.alpha[index(hosts), bank.site].view(EACH),
             index(shown),
             index([switched.index(owner[need[i]]) for i in shown]),
         )
@@ -88,20 +89,19 @@ class Part:
 
     block: Layer
     run: Run
-    n: int
     banks: Sequence[BankStep]
 
     def forward(self, x: Tensor, switched: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the activation [B, n*C, H, W] after the site, and the rows `switched` (int64 [j]) of it, switched."""
-        x = self.block.forward(x, self.run).contiguous(memory_format=torch.channels_last)
-        rows, other = as_rows(x, self.n), take_rows(x, self.n, switched)
+        """Return the activation [n, B, H, W, C] after the site, and the rows `switched` (int64 [j]) of it, switched."""
+        x = self.block.forward(x, self.run)
+        other = x.index_select(0, switched)
         for bank in self.banks:
-            s_rows = as_rows(bank.network.forward(take_rows(x, self.n, bank.rows), bank.run), len(bank.rows))
+            grown = bank.network.forward(x.index_select(0, bank.rows), bank.run)
             if len(bank.heard):
-                own, heard = rows.index_select(1, bank.targets), s_rows.index_select(1, bank.heard)
-                rows.index_copy_(1, bank.targets, torch.lerp(own, heard, bank.alpha.to(own.dtype)))
+                own, heard = x.index_select(0, bank.targets), grown.index_select(0, bank.heard)
+                x.index_copy_(0, bank.targets, torch.lerp(own, heard, bank.alpha.to(own.dtype)))
             if len(bank.shown):
-                as_rows(other, len(switched)).index_copy_(1, bank.slots, s_rows.index_select(1, bank.shown))
+                other.index_copy_(0, bank.slots, grown.index_select(0, bank.shown))
         return x, other
 
 
@@ -128,18 +128,18 @@ class Plan:
         self.head, self.own, self.last, self.added = network.head, own.run, added.run, index(added.hosts)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Return logits [n + m, B, classes] for x [B, n*C, H, W]: the hosts, then those `added`, switched."""
+        """Return logits [n + m, B, classes] for x [n, B, H, W, C]: the hosts, then those `added`, switched."""
         copies: list[Tensor] = []
         for main, side, switched in self.stages:
             x, leaving = main.forward(x, switched)
             if side is not None:
-                copies = [side.forward(join(copies), switched[:0])[0]]
+                copies = [side.forward(torch.cat(copies), switched[:0])[0]]
             if len(switched):
                 copies.append(leaving)
         parts = [self.head.forward(x, self.own)]
         if copies:
-            parts.append(self.head.forward(join(copies), self.last))
-        return torch.cat(parts, 1).transpose(0, 1).contiguous()
+            parts.append(self.head.forward(torch.cat(copies), self.last))
+        return torch.cat(parts)
 
 
 class RowSet:
@@ -155,14 +155,7 @@ class RowSet:
         """Return the part that these rows have in a site; see `BankStep.of`."""
         banks = [b for b in self.cohort.banks if b.site == site]
         steps = [BankStep.of(self.cohort, bank, self.hosts, acts, switched) for bank in banks]
-        return Part(block, self.run, len(self.hosts), [step for step in steps if step is not None])
-
-
-def join(parts: list[Tensor]) -> Tensor:
-    """Return activations [B, m_i*C, H, W] as one [B, sum(m_i)*C, H, W]."""
-    if len(parts) == 1:
-        return parts[0]
-    return torch.cat([part.permute(0, 2, 3, 1) for part in parts], 3).permute(0, 3, 1, 2)
+        return Part(block, self.run, [step for step in steps if step is not None])
 
 
 def evaluate_cohort(

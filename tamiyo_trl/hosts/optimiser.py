@@ -1,7 +1,8 @@
 """SGD with momentum and weight decay for rows of many forms at once, each row with its own learning rate.
 
 While an epoch lasts, all parameters lie in one flat tensor, parameter after parameter and within a parameter row after
-row: layers read contiguous views of it, and a step is a handful of operations whatever the number of banks.
+row: layers read views of it, and a step is a handful of operations whatever the number of banks. Kernels lie there
+inside out, as [n, k, k, C, O], which `seeds.unrolled` copies in long runs.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..seeds.rows import Named, Rows, Shapes, split_rows
 from ..seeds.stable import VECTOR
+
+KERNEL_AXES = 4  # O, C, k, k
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class OptimConfig:
 
 def pack(matrix: Tensor, shapes: Shapes) -> Tensor:
     """Return a matrix [n, P] of rows as one flat tensor, parameter after parameter."""
-    return torch.cat([part.flatten() for part in split_rows(matrix, shapes).values()])
+    return torch.cat([inside_out(part).flatten() for part in split_rows(matrix, shapes).values()])
 
 
 def unpack(flat: Tensor, n: int, shapes: Shapes) -> Iterator[tuple[str, Tensor]]:
@@ -45,8 +48,14 @@ def unpack(flat: Tensor, n: int, shapes: Shapes) -> Iterator[tuple[str, Tensor]]
     at = 0
     for name, shape in shapes.items():
         size = n * math.prod(shape)
-        yield name, flat[at : at + size].view(n, *shape)
+        part = flat[at : at + size]
+        yield name, inside_out(part.view(n, *shape[::-1])) if len(shape) == KERNEL_AXES else part.view(n, *shape)
         at += size
+
+
+def inside_out(part: Tensor) -> Tensor:
+    """Return kernels [n, O, C, k, k] with all axes but the first in reverse order; other parameters as they are."""
+    return part.permute(0, 4, 3, 2, 1) if part.dim() == 1 + KERNEL_AXES else part
 
 
 class Optimiser:
@@ -86,14 +95,17 @@ class Optimiser:
         owners = [torch.arange(a, a + n) for a, n, (_, shapes) in zip(starts, counts, groups) for _ in shapes]
         owners.append(torch.tensor([sum(counts)]))  # nobody's: the padding
         self.lengths, self.owners, self.n_rows = lengths, torch.cat(owners).to(lr.device), sum(counts)
+        self.counts = [n for _, n in segments] + [1]
+        self.pieces = [size * n for size, n in segments] + [len(padding)]
 
     def gather(self, grads: Sequence[Named]) -> tuple[Tensor, Tensor]:
         """Return all gradients as one flat tensor, cleared where nothing trains, and each row's norm [R]."""
-        parts = [named[name].reshape(-1) for named, (_, shapes) in zip(grads, self.groups) for name in shapes]
+        parts = [inside_out(named[n]).reshape(-1) for named, (_, shapes) in zip(grads, self.groups) for n in shapes]
         grad = torch.cat([*parts, self.padding]).to(self.values.dtype)
         if self.mask is not None:
             grad.mul_(self.mask)
-        squares = torch.segment_reduce(grad * grad, "sum", lengths=self.lengths, unsafe=True)
+        pieces = zip(grad.split(self.pieces), self.counts)
+        squares = torch.cat([torch.linalg.vector_norm(piece.view(n, -1), dim=1) for piece, n in pieces]).square_()
         norms = grad.new_zeros(self.n_rows + 1).index_add_(0, self.owners, squares)
         return grad, norms[:-1].sqrt_()
 

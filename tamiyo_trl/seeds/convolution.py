@@ -9,16 +9,16 @@ from torch import Tensor
 
 from .layers import Layer, Run
 from .rows import Named, Shapes, uniform
-from .ways import GROUPED, LINEAR, ONE_BY_ONE, POINTWISE, UNROLLED, WINDOWS, Way
+from .ways import GROUPED, ONE_BY_ONE, POINTWISE, UNROLLED, WINDOWS, Way
 
-UNROLLED_WIDTH, FEW_CHANNELS = 2, 8  # measured: where convolution libraries lose against matrix products
+UNROLLED_WIDTH, WINDOWS_WIDTH, FEW_CHANNELS = 4, 2, 8  # measured: where convolution libraries lose
 
 
 @dataclass(frozen=True)
 class Conv(Layer):
     """Same-padded convolution without bias; weight [n, O, C, k, k].
 
-    `pool` takes a 2x2 maximum after it. The input is [B, n*C, H, W] in channels_last, or contiguous, as images come.
+    `pool` takes a 2x2 maximum after it.
     """
 
     name: str
@@ -44,9 +44,8 @@ class Conv(Layer):
         if not _on_cpu(x):
             return GROUPED
         if self.kernel == 1:
-            return LINEAR if x.shape[2] * x.shape[3] == 1 else POINTWISE
-        width = (x.shape[3] - 1) // self.stride + 1
-        if width <= UNROLLED_WIDTH or (width <= 2 * UNROLLED_WIDTH and self.c_in <= FEW_CHANNELS):
+            return POINTWISE
+        if (x.shape[3] - 1) // self.stride < UNROLLED_WIDTH:
             return UNROLLED
         return ONE_BY_ONE if self.c_in < FEW_CHANNELS else GROUPED
 
@@ -68,7 +67,7 @@ class DepthwiseConv(Conv):
         return n * self.c_out
 
     def way(self, x: Tensor) -> Way:  # noqa: D102
-        return WINDOWS if _on_cpu(x) and x.shape[3] <= UNROLLED_WIDTH else GROUPED
+        return WINDOWS if _on_cpu(x) and x.shape[3] <= WINDOWS_WIDTH else GROUPED
 
 
 def _on_cpu(x: Tensor) -> bool:

@@ -4,10 +4,10 @@ A step of many small hosts is thousands of small operations: written out, they n
 who gets which gradient is said in one place. A network is a tree of layers, which also declares its parameters and
 draws them.
 
-A row's numbers must not depend, to the last bit, on how many rows run beside it: see `stable` for sums, and
-`convolution` for the one case in which convolutions depend on it, a row alone (`Run.solo`).
+A row's numbers must not depend, to the last bit, on how many rows run beside it: see `stable`, and `ways` for the one
+case in which convolutions depend on it, a row alone (`Run.solo`).
 
-Activations are [B, n*C, H, W] in channels_last; parameters [n, *shape]; running statistics [n, C].
+Activations are [n, B, H, W, C], contiguous; parameters [n, *shape]; running statistics [n, C].
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .rows import Named, Shapes, uniform
-from .stable import as_column, as_pixels, channel_sum, linear, linear_backward, row_mean, sigmoid, space_mean
+from .rows import Named, Shapes, as_images, from_images, uniform
+from .stable import linear, linear_backward, sigmoid, space_mean
 
 NORM_EPS, BN_MOMENTUM = 1e-5, 0.1
+WIDE = 64  # elements that an operation should find side by side
 aten = torch.ops.aten
 
 
@@ -36,9 +37,8 @@ class Run:
         statistics: running statistics by name, [n, C], contiguous; training moves them in place.
         training: whether to keep what the backward pass needs.
         solo: whether this is one row that must have the bits it would have among others.
-        grads: what the backward pass leaves, by parameter name.
+        grads: what the backward pass leaves, by parameter name, [n, *shape].
         tape: what the forward pass keeps; the backward pass takes it off in reverse.
-        flat: per-channel parameters and statistics as views [n*C].
         scratch: what a layer keeps from step to step, such as memory.
     """
 
@@ -48,11 +48,7 @@ class Run:
     solo: bool = False
     grads: Named = field(default_factory=dict)
     tape: list[Any] = field(default_factory=list)
-    flat: Named = field(default_factory=dict)
     scratch: dict[Any, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.flat = {name: t.view(-1) for name, t in (self.p | self.statistics).items() if t.dim() == 2}
 
     def keep(self, *items: Any) -> None:
         """Put tensors, or what else says how to go back, on the tape when training."""
@@ -84,17 +80,36 @@ class Layer(ABC):
         """Leave the parameters' gradients in `run.grads`; return the input's gradient (anything if not `inward`)."""
 
 
-def pool(x: Tensor, run: Run) -> Tensor:
-    """Return the 2x2 maximum of x."""
-    out, where = aten.max_pool2d_with_indices(x, [2, 2], [2, 2])
-    run.keep(x, where)
+def pool(images: Tensor, run: Run) -> Tensor:
+    """Return the 2x2 maximum of images [*, C, H, W]."""
+    out, where = aten.max_pool2d_with_indices(images, [2, 2], [2, 2])
+    run.keep(images, where)
     return out
 
 
 def unpool(g: Tensor, run: Run) -> Tensor:
     """Return the gradient of the input of `pool` for that of its output."""
-    where, x = run.tape.pop(), run.tape.pop()
-    return aten.max_pool2d_with_indices_backward(g, x, [2, 2], [2, 2], [0, 0], [1, 1], False, where)
+    where, images = run.tape.pop(), run.tape.pop()
+    return aten.max_pool2d_with_indices_backward(g, images, [2, 2], [2, 2], [0, 0], [1, 1], False, where)
+
+
+def abreast(x: Tensor) -> int:
+    """Return how many pixels of x [n, B, H, W, C] to take together, so that operations find long runs of elements."""
+    channels, pixels = x.shape[4], x[0].numel() // x.shape[4]
+    return next(k for k in (8, 4, 2, 1) if k == 1 or (k * channels <= WIDE and pixels % k == 0))
+
+
+def affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return x * scale + shift for x [n, B, H, W, C] and a scale and shift for each channel of each row, [n, C]."""
+    n, channels = scale.shape
+    form = (n, abreast(x), channels)
+    scale, shift = (t.unsqueeze(1).expand(form).reshape(n, 1, -1) for t in (scale, shift))
+    return torch.addcmul(shift, x.view(n, -1, scale.shape[2]), scale).view_as(x)
+
+
+def channel_sum(x: Tensor) -> Tensor:
+    """Return the sum [n, C] of x [n, B, H, W, C] over everything but rows and channels."""
+    return x.flatten(1, 3).sum(1)
 
 
 @dataclass(frozen=True)
@@ -153,24 +168,38 @@ class BatchNorm(Layer):
         return {self.name: self.channels}
 
     def forward(self, x: Tensor, run: Run) -> Tensor:  # noqa: D102
-        shape, x = x.shape, as_column(x)
-        weight, bias, *moving = self._state(run)
-        out, mean, inverse = aten.native_batch_norm(x, weight, bias, *moving, run.training, BN_MOMENTUM, NORM_EPS)
-        run.keep(x, mean, inverse)
-        return as_pixels(out, shape)
+        weight, bias = run.p[f"{self.name}.weight"], run.p[f"{self.name}.bias"]
+        mean, var = run.statistics[f"{self.name}.mean"], run.statistics[f"{self.name}.var"]
+        values = x.to(weight.dtype)
+        if not run.training:
+            scale = weight * (var + NORM_EPS).rsqrt_()
+            return affine(values, scale, bias - mean * scale).to(x.dtype)
+        n, together = len(x), abreast(x)
+        form, runs = (n, together, self.channels), (n, -1, together * self.channels)
+        count = x[0].numel() // self.channels
+        own_mean = values.view(n, count, -1).mean(1)
+        centred = values.view(runs) - own_mean.unsqueeze(1).expand(form).reshape(n, 1, -1)
+        own_var = (centred * centred).view(n, count, -1).mean(1)
+        mean.lerp_(own_mean, BN_MOMENTUM)
+        var.lerp_(own_var * (count / max(1, count - 1)), BN_MOMENTUM)
+        inverse = own_var.add_(NORM_EPS).rsqrt_()
+        scale = weight * inverse
+        run.keep(centred, inverse, scale)
+        stretched = torch.stack([scale, bias]).unsqueeze(2).expand(2, *form).reshape(2, n, 1, -1)
+        return torch.addcmul(stretched[1], centred, stretched[0]).view_as(x).to(x.dtype)
 
     def backward(self, g: Tensor, run: Run, inward: bool = True) -> Tensor:  # noqa: D102
-        inverse, mean, x = run.tape.pop(), run.tape.pop(), run.tape.pop()
-        weight, _, *moving = self._state(run)
-        shape, g = g.shape, as_column(g)
-        gx, gw, gb = aten.native_batch_norm_backward(
-            g, x, weight, *moving, mean, inverse, True, NORM_EPS, [True, True, True]
-        )
+        scale, inverse, centred = run.tape.pop(), run.tape.pop(), run.tape.pop()
+        n, count = len(g), g[0].numel() // self.channels
+        values = g.to(centred.dtype).view_as(centred)
+        gb = values.view(n, count, -1).sum(1)
+        gw = (values * centred).view(n, count, -1).sum(1).mul_(inverse)
         run.grads[f"{self.name}.weight"], run.grads[f"{self.name}.bias"] = gw, gb
-        return as_pixels(gx, shape)
-
-    def _state(self, run: Run) -> list[Tensor]:
-        return [run.flat[f"{self.name}.{part}"] for part in ("weight", "bias", "mean", "var")]
+        per_channel = torch.stack([scale, gb * scale, gw * scale * inverse])
+        per_channel[1:] /= -count
+        form = (3, n, centred.shape[2] // self.channels, self.channels)
+        straight, shift, slope = per_channel.unsqueeze(2).expand(form).reshape(3, n, 1, -1).unbind()
+        return torch.addcmul(shift, centred, slope).addcmul_(values, straight).view_as(g).to(g.dtype)
 
 
 class ReLU(Layer):
@@ -189,15 +218,17 @@ class Blur(Layer):
 
     def forward(self, x: Tensor, run: Run) -> Tensor:  # noqa: D102
         run.keep(x)
-        return F.avg_pool2d(x, 5, stride=1, padding=2)
+        return from_images(F.avg_pool2d(as_images(x), 5, stride=1, padding=2), len(x))
 
     def backward(self, g: Tensor, run: Run, inward: bool = True) -> Tensor:  # noqa: D102
-        return aten.avg_pool2d_backward(g, run.tape.pop(), [5, 5], [1, 1], [2, 2], False, True, None)
+        images = as_images(run.tape.pop())
+        spread = aten.avg_pool2d_backward(as_images(g), images, [5, 5], [1, 1], [2, 2], False, True, None)
+        return from_images(spread, len(g))
 
 
 @dataclass(frozen=True)
 class Head(Layer):
-    """Mean over space, then a linear layer with bias; the output is [B, n, O]."""
+    """Mean over space, then a linear layer with bias; the output is [n, B, O]."""
 
     name: str
     c_in: int
@@ -211,16 +242,16 @@ class Head(Layer):
 
     def forward(self, x: Tensor, run: Run) -> Tensor:  # noqa: D102
         weight = run.p[f"{self.name}.weight"]
-        mean = space_mean(x).flatten(1).to(weight.dtype)
+        mean = space_mean(x).to(weight.dtype)
         run.keep(x, mean)
-        return linear(mean, weight) + run.p[f"{self.name}.bias"]
+        return linear(mean, weight) + run.p[f"{self.name}.bias"].unsqueeze(1)
 
     def backward(self, g: Tensor, run: Run, inward: bool = True) -> Tensor:  # noqa: D102
         mean, x = run.tape.pop(), run.tape.pop()
         gx, run.grads[f"{self.name}.weight"] = linear_backward(g, mean, run.p[f"{self.name}.weight"])
-        run.grads[f"{self.name}.bias"] = g.permute(1, 2, 0).contiguous().sum(2)
-        spread = (gx / (x.shape[2] * x.shape[3])).to(x.dtype).view(len(x), -1, 1, 1).expand_as(x)
-        return spread.contiguous(memory_format=torch.channels_last)
+        run.grads[f"{self.name}.bias"] = g.transpose(1, 2).contiguous().sum(2)
+        spread = (gx / (x.shape[2] * x.shape[3])).to(x.dtype)
+        return spread[:, :, None, None].expand_as(x).contiguous()
 
 
 @dataclass(frozen=True)
@@ -237,21 +268,21 @@ class SqueezeExcite(Layer):
         return {name: uniform(shape, shape[1], rng) for name, shape in self.shapes().items()}
 
     def forward(self, x: Tensor, run: Run) -> Tensor:  # noqa: D102
-        mean = space_mean(x).flatten(1).to(run.p["down"].dtype)
-        hidden = linear(mean, run.p["down"]).relu_().flatten(1)
-        gate = sigmoid(linear(hidden, run.p["up"]).flatten(1))
+        mean = space_mean(x).to(run.p["down"].dtype)
+        hidden = linear(mean, run.p["down"]).relu_()
+        gate = sigmoid(linear(hidden, run.p["up"]))
         run.keep(x, mean, hidden, gate)
-        return x * (2 * gate).to(x.dtype).view(len(x), -1, 1, 1)
+        return x * (2 * gate).to(x.dtype)[:, :, None, None]
 
     def backward(self, g: Tensor, run: Run, inward: bool = True) -> Tensor:  # noqa: D102
         gate, hidden, mean, x = (run.tape.pop() for _ in range(4))
         pixels = x.shape[2] * x.shape[3]
-        slope = space_mean(g * x).flatten(1).to(gate.dtype) * (2 * pixels) * gate * (1 - gate)
+        slope = space_mean(g * x).to(gate.dtype) * (2 * pixels) * gate * (1 - gate)
         g_hidden, run.grads["up"] = linear_backward(slope, hidden, run.p["up"])
         g_hidden = aten.threshold_backward(g_hidden, hidden, 0)
         g_mean, run.grads["down"] = linear_backward(g_hidden, mean, run.p["down"])
         gate, g_mean = (2 * gate).to(x.dtype), (g_mean / pixels).to(x.dtype)
-        return g * gate.view(len(x), -1, 1, 1) + g_mean.view(len(x), -1, 1, 1)
+        return g * gate[:, :, None, None] + g_mean[:, :, None, None]
 
 
 @dataclass(frozen=True)
@@ -271,23 +302,24 @@ class MixedNorm(Layer):
         return {"norm.weight": weight, "norm.bias": bias, "mix": torch.ones(1)}
 
     def forward(self, x: Tensor, run: Run) -> Tensor:  # noqa: D102
-        n, values = len(run.p["mix"]), x.to(run.p["mix"].dtype)
-        centred = values - row_mean(values, n)
-        scale = (row_mean(centred.square(), n) + NORM_EPS).rsqrt_()
-        z = centred.mul_(scale)
-        change = z * run.flat["norm.weight"].view(1, -1, 1, 1) + run.flat["norm.bias"].view(1, -1, 1, 1) - values
-        run.keep(z, scale, change)
-        return (values + change * self._mix(run)).to(x.dtype)
+        values = x.to(run.p["mix"].dtype)
+        form = [values[0, 0].numel()]
+        z, mean, scale = aten.native_layer_norm(values.flatten(2), form, None, None, NORM_EPS)
+        change = affine(z.view_as(x), run.p["norm.weight"], run.p["norm.bias"]).sub_(values)
+        run.keep(values, mean, scale, z, change)
+        return torch.addcmul(values, change, self._mix(run)).to(x.dtype)
 
     def backward(self, g: Tensor, run: Run, inward: bool = True) -> Tensor:  # noqa: D102
-        change, scale, z = (run.tape.pop() for _ in range(3))
-        n, dtype, g = len(run.p["mix"]), g.dtype, g.to(z.dtype)
-        run.grads["mix"] = channel_sum(g * change).view(n, -1).sum(1)
+        change, z, scale, mean, values = (run.tape.pop() for _ in range(5))
+        form, dtype, g = [values[0, 0].numel()], g.dtype, g.to(values.dtype)
+        run.grads["mix"] = channel_sum(g * change).sum(1, keepdim=True)
         mixed = g * self._mix(run)
-        run.grads["norm.weight"], run.grads["norm.bias"] = channel_sum(mixed * z), channel_sum(mixed)
-        inner = mixed * run.flat["norm.weight"].view(1, -1, 1, 1)
-        inner = (inner - row_mean(inner, n) - z * row_mean(inner * z, n)).mul_(scale)
-        return inner.add_(g).sub_(mixed).to(dtype)
+        run.grads["norm.weight"], run.grads["norm.bias"] = channel_sum(mixed * z.view_as(g)), channel_sum(mixed)
+        onward = affine(mixed, run.p["norm.weight"], torch.zeros_like(run.p["norm.weight"])).flatten(2)
+        inner, *_ = aten.native_layer_norm_backward(
+            onward, values.flatten(2), form, mean, scale, None, None, [True, False, False]
+        )
+        return inner.view_as(g).add_(g).sub_(mixed).to(dtype)
 
     def _mix(self, run: Run) -> Tensor:
-        return run.p["mix"].expand(-1, self.channels).reshape(1, -1, 1, 1)
+        return run.p["mix"].view(-1, 1, 1, 1, 1)

@@ -1,8 +1,7 @@
 """Many small networks of one form as rows of a matrix, and their activations as one tensor.
 
-A row is one network's whole parameter vector. Activations of n rows are one tensor [B, n*C, H, W] in channels_last,
-that is [B, H, W, n, C] in memory, so that a convolution of every row is one grouped convolution. Axes: B batch, n rows,
-C channels of one row, P parameters of one row.
+A row is one network's whole parameter vector. Activations of n rows are one contiguous tensor [n, B, H, W, C]: each
+row's is memory of its own. Axes: n rows, B batch, H and W pixels, C channels of one row, P parameters of one row.
 """
 
 from __future__ import annotations
@@ -113,25 +112,24 @@ def named_row(row: Rows, shapes: Shapes) -> Named:
     return named | {name: b[0].clone() for name, b in row.buffers.items()}
 
 
-def as_rows(x: Tensor, n: int) -> Tensor:
-    """Return the memory of x [B, n*C, H, W] (channels_last) as a view [B*H*W, n, C]."""
-    return x.permute(0, 2, 3, 1).view(-1, n, x.shape[1] // n)
+def as_images(x: Tensor) -> Tensor:
+    """Return x [n, B, H, W, C] as a view [n*B, C, H, W] in channels_last: a batch of images, whosever they are."""
+    return x.flatten(0, 1).permute(0, 3, 1, 2)
 
 
-def host_major(x: Tensor, n: int) -> Tensor:
-    """Return the memory of x [B, n*C, H, W] (channels_last) as a view [n, B, H, W, C]."""
-    return x.permute(0, 2, 3, 1).unflatten(3, (n, -1)).permute(3, 0, 1, 2, 4)
+def from_images(images: Tensor, n: int) -> Tensor:
+    """Return images [n*B, C, H, W] in channels_last as [n, B, H, W, C]."""
+    return images.permute(0, 2, 3, 1).contiguous().unflatten(0, (n, -1))
 
 
-def row_minor(x: Tensor) -> Tensor:
-    """Return x [n, B, H, W, C] as an activation [B, n*C, H, W] in channels_last."""
-    return x.permute(1, 2, 3, 0, 4).contiguous().flatten(3).permute(0, 3, 1, 2)
+def as_groups(x: Tensor) -> Tensor:
+    """Return a copy [B, n*C, H, W] in channels_last of x [n, B, H, W, C]: each row a group of channels."""
+    return x.permute(1, 2, 3, 0, 4).flatten(3).permute(0, 3, 1, 2)
 
 
-def take_rows(x: Tensor, n: int, index: Tensor) -> Tensor:
-    """Return a copy [B, m*C, H, W] of the rows `index` (int64 [m]) of x [B, n*C, H, W]."""
-    batch, _, height, width = x.shape
-    return as_rows(x, n).index_select(1, index).view(batch, height, width, -1).permute(0, 3, 1, 2)
+def from_groups(x: Tensor, n: int) -> Tensor:
+    """Return x [B, n*C, H, W] in channels_last as [n, B, H, W, C]."""
+    return x.permute(0, 2, 3, 1).unflatten(3, (n, -1)).permute(3, 0, 1, 2, 4).contiguous()
 
 
 def uniform(shape: Iterable[int], fan_in: int, generator: torch.Generator) -> Tensor:

@@ -1,22 +1,25 @@
 """3x3 convolutions of small maps as one matrix product for each row.
 
 Convolution libraries are made for wide maps: on maps of a few pixels they run at a tenth of the speed of a matrix
-product or less. Here the kernel is unrolled along the width: a matrix M of one row takes three lines of input pixels to
-a line of output pixels. M is mostly the same weights again and again, and some zeros, but matrix products are that much
+product or less. Here the kernel is unrolled: a matrix M of one row takes a window of input pixels to outputs. On maps
+up to 2x2 the window is the whole map, and M is full: every output sees every pixel. Wider, it is three lines, and the
+outputs are one line: M is mostly the same weights again and again, and some zeros, but matrix products are that much
 faster.
 
-Axes: B batch, n rows, C and O input and output channels, H and W the input's map, H' and W' the output's,
-K = 3*W*C what a line of outputs sees. A row's product has the same bits whatever the number of rows.
+Axes: B batch, n rows, C and O input and output channels, H and W the input's map, H' and W' the output's, L windows of
+an image, I and J input and output pixels of a window. A row's product has the same bits whatever the number of rows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
+import torch
 from torch import Tensor
 
-from .rows import host_major, row_minor
+WHOLE = 2  # height of the largest map that is one window
+NO_TAP = 9  # where an output does not see a pixel: the kernel has taps 0 to 8, column after column
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,6 @@ class Form:
         c_in, c_out: channels.
         stride: 1 or 2.
         height, width: of the input.
-        images: whether the input is contiguous [B, n*C, H, W], as images come, and not channels_last.
     """
 
     n: int
@@ -38,7 +40,6 @@ class Form:
     stride: int
     height: int
     width: int
-    images: bool
 
     @property
     def out_height(self) -> int:
@@ -51,9 +52,29 @@ class Form:
         return (self.width - 1) // self.stride + 1
 
     @property
+    def is_whole(self) -> bool:
+        """Whether a window is the whole map."""
+        return self.height <= WHOLE
+
+    @property
+    def windows(self) -> int:
+        """L."""
+        return 1 if self.is_whole else self.out_height
+
+    @property
     def padded_height(self) -> int:
-        """Height of the input with the padding that it needs."""
+        """Height of the input with the padding that windows of three lines need."""
         return max(self.height + 1, self.stride * (self.out_height - 1) + 3)
+
+    def taps(self) -> Tensor:
+        """Return int64 [I, J]: by which tap of the kernel an output of a window sees a pixel of it, or `NO_TAP`."""
+        lines, out_lines = (self.height, self.out_height) if self.is_whole else (3, 1)
+        first = -1 if self.is_whole else 0  # the line of the window that the first output line sees first
+        y, x, out_y, out_x = (torch.arange(k) for k in (lines, self.width, out_lines, self.out_width))
+        dy = (y.unsqueeze(1) - self.stride * out_y - first).view(lines, 1, out_lines, 1)
+        dx = (x.unsqueeze(1) - self.stride * out_x + 1).view(1, self.width, 1, self.out_width)
+        seen = (dy >= 0) & (dy < 3) & (dx >= 0) & (dx < 3)
+        return torch.where(seen, 3 * dx + dy, NO_TAP).flatten(2).flatten(0, 1)
 
 
 class Unrolled:
@@ -64,24 +85,14 @@ class Unrolled:
 
     def __init__(self, form: Form, like: Tensor) -> None:
         self.form, self.like = form, like.new_empty(0)
-        n, batch, c, width = form.n, form.batch, form.c_in, form.width
-        lines, step = form.out_height, form.stride
-        height, inside = form.padded_height, slice(1, 1 + form.height)
-        # The input with zeros above and below, and what each line of outputs sees of it.
-        if form.images:
-            padded = like.new_zeros(n, batch, c, height, width)
-            self.inner, seen = padded[:, :, :, inside], (c, 3, width)
-            strides = (step * width, height * width, width, 1)
-        else:
-            padded = like.new_zeros(n, batch, height, width, c)
-            self.inner, seen = padded[:, :, inside], (3, width, c)
-            strides = (step * width * c, width * c, c, 1)
-        self.windows = padded.as_strided((n, batch, lines, *seen), (*padded.stride()[:2], *strides))
-        self.matrix_taps, self.matrix_inner = self._matrix()
-
-    @cached_property
-    def _gradient(self) -> tuple[Tensor, Tensor]:
-        return self._matrix()
+        self.pixels, self.outputs, self.blocks, self.sums = _blocks(form, like.dtype, like.device)
+        self.kernel = like.new_zeros(form.n, NO_TAP + 1, form.c_in, form.c_out)
+        if not form.is_whole:
+            padded = like.new_zeros(form.n, form.batch, form.padded_height, form.width, form.c_in)
+            line = form.width * form.c_in
+            size = (form.n, form.batch, form.windows, 3, line)
+            self.inner = padded[:, :, 1 : 1 + form.height]
+            self.seen = padded.as_strided(size, (*padded.stride()[:2], form.stride * line, line, 1))
 
     @cached_property
     def _folded(self) -> tuple[Tensor, list[Tensor], Tensor]:
@@ -91,51 +102,47 @@ class Unrolled:
         last = step * (form.out_height - 1) + 1
         return whole, [whole[:, :, k : k + last : step] for k in range(3)], whole[:, :, 1 : 1 + form.height]
 
-    def _matrix(self) -> tuple[Tensor, Tensor]:
-        """Return two views of memory for M with padding at the sides: of its weights, and of it without the padding.
-
-        Weights: the window's axes with 3 for the width, then W', O.
-        """
-        form, axis = self.form, 3 if self.form.images else 2
-        reach = form.stride * (form.out_width - 1) + 3
-        seen = (form.c_in, 3, reach) if form.images else (3, reach, form.c_in)
-        memory = self.like.new_zeros(form.n, *seen, form.out_width, form.c_out)
-        size, strides = list(memory.shape), list(memory.stride())
-        size[axis], strides[4] = 3, strides[4] + form.stride * strides[axis]
-        return memory.as_strided(size, strides), memory.narrow(axis, 1, form.width)
-
     def patches(self, x: Tensor) -> Tensor:
-        """Return what every line of outputs sees of x [B, n*C, H, W], [n, B*H', K]."""
+        """Return the windows [n, B*L, I*C] of x [n, B, H, W, C]."""
         form = self.form
-        if form.images:
-            x = x.view(form.batch, form.n, form.c_in, form.height, form.width).transpose(0, 1)
-        else:
-            x = host_major(x, form.n)
+        if form.is_whole:
+            return x.reshape(form.n, form.batch, -1)
         self.inner.copy_(x)
-        return self.windows.reshape(form.n, form.batch * form.out_height, -1)
+        return self.seen.reshape(form.n, form.batch * form.windows, -1)
 
     def matrix(self, weight: Tensor) -> Tensor:
-        """Return M [n, K, W'*O] of the weight [n, O, C, 3, 3]."""
-        order = (0, 2, 3, 4, 1) if self.form.images else (0, 3, 4, 2, 1)
-        self.matrix_taps.copy_(weight.permute(order).unsqueeze(4))
-        return self.matrix_inner.reshape(self.form.n, -1, self.form.out_width * self.form.c_out)
+        """Return M [n, I*C, J*O] of the weight [n, O, C, 3, 3]."""
+        form = self.form
+        self.kernel[:, :NO_TAP].view(form.n, 3, 3, form.c_in, form.c_out).copy_(weight.permute(0, 4, 3, 2, 1))
+        blocks = self.kernel.flatten(0, 1).index_select(0, self.blocks)
+        blocks = blocks.view(form.n, self.pixels, self.outputs, form.c_in, form.c_out)
+        return blocks.transpose(2, 3).reshape(form.n, self.pixels * form.c_in, -1)
 
     def weight_gradient(self, g: Tensor) -> Tensor:
-        """Return the weight's gradient [n, O, C, 3, 3] for that of M, [n, K, W'*O]."""
-        taps, inner = self._gradient
-        inner.copy_(g.view(inner.shape))
-        first, *rest = taps.unbind(4)
-        total = first.clone() if not rest else first
-        for tap in rest:
-            total = total + tap
-        return total.permute((0, 4, 1, 2, 3) if self.form.images else (0, 4, 3, 1, 2))
+        """Return the weight's gradient [n, O, C, 3, 3] for that of M, [n, I*C, J*O]."""
+        form = self.form
+        blocks = g.view(form.n, self.pixels, form.c_in, self.outputs, form.c_out).transpose(2, 3)
+        taps = torch.bmm(self.sums, blocks.reshape(form.n, self.pixels * self.outputs, -1))
+        return taps.view(form.n, 3, 3, form.c_in, form.c_out).permute(0, 4, 3, 2, 1)
 
     def fold(self, g: Tensor) -> Tensor:
-        """Return the gradient [B, n*C, H, W] of the input for that of its patches, [n, B*H', K]."""
+        """Return the gradient [n, B, H, W, C] of the input for that of its windows, [n, B*L, I*C]."""
         form = self.form
-        g = g.view(form.n, form.batch, form.out_height, 3, form.width, form.c_in)
+        if form.is_whole:
+            return g.view(form.n, form.batch, form.height, form.width, form.c_in)
+        g = g.view(form.n, form.batch, form.windows, 3, form.width, form.c_in)
         whole, lines, inner = self._folded
         whole.zero_()
         for line, part in zip(lines, g.unbind(3)):
             line.add_(part)
-        return row_minor(inner)
+        return inner.contiguous()
+
+
+@lru_cache(maxsize=1024)
+def _blocks(form: Form, dtype: torch.dtype, device: torch.device) -> tuple[int, int, Tensor, Tensor]:
+    """Return I, J, which tap of all rows' kernels each block of M is, int64 [n*I*J], and 1 where it is, [n, 9, I*J]."""
+    taps = form.taps().to(device)
+    rows = torch.arange(form.n, device=device).unsqueeze(1)
+    every = (rows * (NO_TAP + 1) + taps.flatten()).flatten()
+    is_tap = torch.arange(NO_TAP, device=device).unsqueeze(1) == taps.flatten()
+    return *taps.shape, every, is_tap.to(dtype).expand(form.n, -1, -1)

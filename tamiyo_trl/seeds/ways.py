@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .layers import Run, aten, pool, unpool
-from .rows import host_major, row_minor
-from .stable import column_sum, linear, linear_backward
+from .layers import Run, aten, channel_sum, pool, unpool
+from .rows import as_groups, as_images, from_groups, from_images
+from .stable import linear, linear_backward
 from .unrolled import Form, Unrolled
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Way(ABC):
 
     @abstractmethod
     def forward(self, conv: Conv, x: Tensor, run: Run) -> Tensor:
-        """Return the output [B, n*O, H', W'] for x [B, n*C, H, W]; put on the tape what the backward pass needs."""
+        """Return the output [n, B, H', W', O] for x [n, B, H, W, C]; put on the tape what the backward pass needs."""
 
     @abstractmethod
     def backward(self, conv: Conv, g: Tensor, run: Run, inward: bool) -> Tensor:
@@ -40,55 +40,51 @@ class Grouped(Way):
     """One grouped convolution of the library."""
 
     def forward(self, conv: Conv, x: Tensor, run: Run) -> Tensor:  # noqa: D102
-        weight, x = run.p[conv.name], x.contiguous(memory_format=torch.channels_last)
+        weight, groups = run.p[conv.name], as_groups(x)
         n, flat = len(weight), weight.flatten(0, 1).to(x.dtype, memory_format=torch.channels_last)
-        run.keep(x, flat)
-        if run.solo and not solo_agrees(conv, x).forward:
-            out = half(convolve(conv, double(x), torch.cat([flat, flat]), 2))
+        run.keep(groups, flat)
+        if run.solo and not solo_agrees(conv, groups).forward:
+            out = half(convolve(conv, double(groups), torch.cat([flat, flat]), 2))
         else:
-            out = convolve(conv, x, flat, n)
-        return pool(out, run) if conv.pool else out
+            out = convolve(conv, groups, flat, n)
+        return from_groups(pool(out, run) if conv.pool else out, n)
 
     def backward(self, conv: Conv, g: Tensor, run: Run, inward: bool) -> Tensor:  # noqa: D102
-        g = unpool(g, run) if conv.pool else g
+        groups = unpool(as_groups(g), run) if conv.pool else as_groups(g)
         weight, x = run.tape.pop(), run.tape.pop()
-        n = len(run.p[conv.name])
         agrees = solo_agrees(conv, x) if run.solo else ALWAYS
-        gx, gw = pull(conv, g, x, weight, n, inward and agrees.inward, agrees.weight)
+        gx, gw = pull(conv, groups, x, weight, len(g), inward and agrees.inward, agrees.weight)
         if not (agrees.inward or not inward) or not agrees.weight:
-            twice = double(g), double(x), torch.cat([weight, weight])
+            twice = double(groups), double(x), torch.cat([weight, weight])
             gx2, gw2 = pull(conv, *twice, 2, inward and not agrees.inward, not agrees.weight)
             gx = gx if gx2 is None else half(gx2)
             gw = gw if gw2 is None else gw2[: len(weight)]
-        run.grads[conv.name] = gw
-        return gx
+        run.grads[conv.name] = gw.unflatten(0, (len(g), -1))
+        return from_groups(gx, len(g)) if inward else g
 
 
 class OneByOne(Way):
     """A convolution of the library for each row, which then fits into the cache with its pooling."""
 
     def forward(self, conv: Conv, x: Tensor, run: Run) -> Tensor:  # noqa: D102
-        weights, last, parts = run.p[conv.name], torch.channels_last, []
-        for row, weight in zip(x.chunk(len(weights), 1), weights):
-            own, kernel = row.contiguous(memory_format=last), weight.contiguous(memory_format=last)
+        parts = []
+        for row, weight in zip(x.split(1), run.p[conv.name]):
+            own, kernel = as_images(row), weight.contiguous(memory_format=torch.channels_last)
             run.keep(own, kernel)
             out = convolve(conv, own, kernel, 1)
-            parts.append(pool(out, run) if conv.pool else out)
-        return torch.cat([part.permute(0, 2, 3, 1) for part in parts], 3).permute(0, 3, 1, 2)
+            parts.append(from_images(pool(out, run) if conv.pool else out, 1))
+        return torch.cat(parts)
 
     def backward(self, conv: Conv, g: Tensor, run: Run, inward: bool) -> Tensor:  # noqa: D102
-        n, inner, grads = len(run.p[conv.name]), [], []
-        for row in reversed(g.chunk(n, 1)):
-            row = row.contiguous(memory_format=torch.channels_last)
-            row = unpool(row, run) if conv.pool else row
+        inner, grads = [], []
+        for row in reversed(g.split(1)):
+            own = unpool(as_images(row), run) if conv.pool else as_images(row)
             weight, x = run.tape.pop(), run.tape.pop()
-            gx, gw = pull(conv, row, x, weight, 1, inward, True)
+            gx, gw = pull(conv, own, x, weight, 1, inward, True)
             inner.append(gx)
             grads.append(gw)
         run.grads[conv.name] = torch.stack(grads[::-1])
-        if not inward:
-            return g
-        return torch.cat([part.permute(0, 2, 3, 1) for part in inner[::-1]], 3).permute(0, 3, 1, 2)
+        return torch.cat([from_images(part, 1) for part in inner[::-1]]) if inward else g
 
 
 class Matrices(Way):
@@ -96,24 +92,20 @@ class Matrices(Way):
 
     def forward(self, conv: Conv, x: Tensor, run: Run) -> Tensor:  # noqa: D102
         weight = run.p[conv.name]
-        n, (batch, _, height, width) = len(weight), x.shape
-        images = x.is_contiguous() and height * width > 1  # one pixel is contiguous either way
-        form = Form(n, batch, conv.c_in, conv.c_out, conv.stride, height, width, images)
+        n, batch, height, width, _ = x.shape
+        form = Form(n, batch, conv.c_in, conv.c_out, conv.stride, height, width)
         if (conv.name, form) not in run.scratch:
             run.scratch[conv.name, form] = Unrolled(form, x)
         unrolled: Unrolled = run.scratch[conv.name, form]
         patches, matrix = unrolled.patches(x), unrolled.matrix(weight)
         run.keep(patches, matrix, unrolled)
-        out = torch.bmm(patches, matrix).view(-1, form.out_height, form.out_width, conv.c_out)
-        if conv.pool:
-            out = pool(out.permute(0, 3, 1, 2), run).permute(0, 2, 3, 1)
-        return row_minor(out.reshape(n, batch, *out.shape[1:]))
+        out = torch.bmm(patches, matrix).view(n, batch, form.out_height, form.out_width, conv.c_out)
+        return from_images(pool(as_images(out), run), n) if conv.pool else out
 
     def backward(self, conv: Conv, g: Tensor, run: Run, inward: bool) -> Tensor:  # noqa: D102
-        n = len(run.p[conv.name])
-        g = host_major(g, n).reshape(-1, *g.shape[2:], conv.c_out)
+        n = len(g)
         if conv.pool:
-            g = unpool(g.permute(0, 3, 1, 2), run).permute(0, 2, 3, 1)
+            g = from_images(unpool(as_images(g), run), n)
         unrolled, matrix, patches = run.tape.pop(), run.tape.pop(), run.tape.pop()
         g = g.reshape(n, -1, matrix.shape[2])
         run.grads[conv.name] = unrolled.weight_gradient(torch.bmm(patches.transpose(1, 2), g))
@@ -124,33 +116,14 @@ class Pointwise(Way):
     """One matrix product for each row, for a 1x1 kernel."""
 
     def forward(self, conv: Conv, x: Tensor, run: Run) -> Tensor:  # noqa: D102
-        weight = run.p[conv.name].flatten(2)
-        pixels = host_major(x, len(weight))
-        shape = pixels.shape[:-1]
-        pixels = pixels.reshape(len(weight), -1, conv.c_in)
-        run.keep(pixels, weight)
-        return row_minor(torch.bmm(pixels, weight.transpose(1, 2)).view(*shape, -1))
-
-    def backward(self, conv: Conv, g: Tensor, run: Run, inward: bool) -> Tensor:  # noqa: D102
-        weight, pixels = run.tape.pop(), run.tape.pop()
-        own = host_major(g, len(weight))
-        shape = own.shape[:-1]
-        own = own.reshape(len(weight), -1, conv.c_out)
-        run.grads[conv.name] = torch.bmm(own.transpose(1, 2), pixels)
-        return row_minor(torch.bmm(own, weight).view(*shape, -1)) if inward else g
-
-
-class Linear(Way):
-    """A linear map, for a 1x1 kernel on a map of one pixel."""
-
-    def forward(self, conv: Conv, x: Tensor, run: Run) -> Tensor:  # noqa: D102
-        weight = run.p[conv.name]
         run.keep(x)
-        return linear(x.flatten(1), weight.flatten(2)).view(len(x), -1, 1, 1)
+        out = linear(x.flatten(1, 3), run.p[conv.name].flatten(2))
+        return out.view(*x.shape[:4], conv.c_out)
 
     def backward(self, conv: Conv, g: Tensor, run: Run, inward: bool) -> Tensor:  # noqa: D102
-        x = run.tape.pop()
-        gx, run.grads[conv.name] = linear_backward(g.flatten(1), x.flatten(1), run.p[conv.name].flatten(2))
+        x, weight = run.tape.pop(), run.p[conv.name].flatten(2)
+        gx, gw = linear_backward(g.flatten(1, 3), x.flatten(1, 3), weight)
+        run.grads[conv.name] = gw.unflatten(2, (-1, 1, 1))
         return gx.view_as(x)
 
 
@@ -159,22 +132,24 @@ class Windows(Grouped):
 
     def backward(self, conv: Conv, g: Tensor, run: Run, inward: bool) -> Tensor:  # noqa: D102
         weight, x = run.tape.pop(), run.tape.pop()
-        padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
-        batch, height, width, channels = padded.shape
-        size, steps = (batch, height - 2, width - 2, 3, 3, channels), padded.stride()
-        seen = padded.as_strided(size, (*steps[:3], *steps[1:3], 1))
-        products = seen * g.permute(0, 2, 3, 1).unsqueeze(3).unsqueeze(3)
-        sums = column_sum(products.reshape(-1, 9 * channels))
-        run.grads[conv.name] = sums.view(9, channels).t().reshape(run.p[conv.name].shape)
+        n = len(g)
+        padded = F.pad(from_groups(x, n), (0, 0, 1, 1, 1, 1))
+        rows, batch, height, width, channels = padded.shape
+        size, steps = (rows, batch, height - 2, width - 2, 3, 3, channels), padded.stride()
+        seen = padded.as_strided(size, (*steps[:4], *steps[2:4], 1))
+        products = seen * g.unsqueeze(4).unsqueeze(4)
+        sums = channel_sum(products.flatten(4))
+        run.grads[conv.name] = sums.view(n, 9, channels).transpose(1, 2).reshape(run.p[conv.name].shape)
         if not inward:
             return g
+        groups = as_groups(g)
         if run.solo and not solo_agrees(conv, x).inward:
-            return half(pull(conv, double(g), double(x), torch.cat([weight, weight]), 2, True, False)[0])
-        return pull(conv, g, x, weight, len(run.p[conv.name]), True, False)[0]
+            twice = double(groups), double(x), torch.cat([weight, weight])
+            return from_groups(half(pull(conv, *twice, 2, True, False)[0]), n)
+        return from_groups(pull(conv, groups, x, weight, n, True, False)[0], n)
 
 
-GROUPED, ONE_BY_ONE, UNROLLED, POINTWISE, LINEAR = Grouped(), OneByOne(), Matrices(), Pointwise(), Linear()
-WINDOWS = Windows()
+GROUPED, ONE_BY_ONE, UNROLLED, POINTWISE, WINDOWS = Grouped(), OneByOne(), Matrices(), Pointwise(), Windows()
 
 
 def convolve(conv: Conv, x: Tensor, weight: Tensor, n: int) -> Tensor:

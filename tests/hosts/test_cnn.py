@@ -73,10 +73,10 @@ def test_images_become_one_activation_in_host_order() -> None:
     pick = torch.tensor([[2, 0], [1, 1]])
     rows = to_rows(images, pick)
     assert rows.is_contiguous()
-    assert torch.equal(rows[0], torch.cat([images[0, 2], images[1, 1]]))
-    assert torch.equal(rows[1], torch.cat([images[0, 0], images[1, 1]]))
-    shared = images[:1].expand(4, -1, -1, -1, -1)
-    assert torch.equal(to_rows(shared, torch.ones(4, 1, dtype=torch.long))[0], images[0, 1].repeat(4, 1, 1))
+    assert torch.equal(rows[0], images[0, [2, 0]].permute(0, 2, 3, 1))
+    assert torch.equal(rows[1], images[1, [1, 1]].permute(0, 2, 3, 1))
+    shared, one = images[:1].expand(4, -1, -1, -1, -1), images[0, 1].permute(1, 2, 0)
+    assert torch.equal(to_rows(shared, torch.ones(4, 1, dtype=torch.long)), rows.new_zeros(4, 1, 1, 1, 1) + one)
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.seeds.blueprints import BLUEPRINTS, SeedBirth, new_statistics, seed_network, seed_row
 from tamiyo_trl.seeds.layers import Run
-from tamiyo_trl.seeds.rows import as_rows, named_row, split_rows
+from tamiyo_trl.seeds.rows import named_row, split_rows
 from tests.reference.plain_host import PLAIN, module_tensor
 
 PARAMETERS = {  # C = 8, 16, 32, 64, 128
@@ -65,7 +64,7 @@ def test_dead_units_are_zero_and_never_train(name: str, share: float) -> None:
 
 
 @pytest.mark.parametrize("name", BLUEPRINTS)
-@pytest.mark.parametrize(("channels", "size", "batch"), [(8, 5, 3), (16, 2, 4), (16, 1, 5)])
+@pytest.mark.parametrize(("channels", "size", "batch"), [(8, 5, 3), (8, 4, 3), (8, 3, 2), (16, 2, 4), (16, 1, 5)])
 @given(seed=st.integers(0, 10**6), members=st.integers(1, 3), training=st.booleans())
 def test_a_bank_computes_and_differentiates_like_plain_modules(
     name: str, channels: int, size: int, batch: int, seed: int, members: int, training: bool
@@ -75,10 +74,7 @@ def test_a_bank_computes_and_differentiates_like_plain_modules(
     p = {k: torch.randn(members, *s, generator=rng, dtype=torch.float64) for k, s in shapes.items()}
     means = {k: torch.randn(members, len(v), generator=rng) for k, v in new_statistics(network.norms()).items()}
     statistics = {k: v.double().square() + 0.1 if k.endswith("var") else v.double() for k, v in means.items()}
-    x, g = (torch.randn(batch, members, channels, size, size, generator=rng, dtype=torch.float64) for _ in range(2))
-
-    def pack(t: Tensor) -> Tensor:
-        return t.flatten(1, 2).contiguous(memory_format=torch.channels_last)
+    x, g = (torch.randn(members, batch, size, size, channels, generator=rng, dtype=torch.float64) for _ in range(2))
 
     plain = []
     for member in range(members):
@@ -86,20 +82,20 @@ def test_a_bank_computes_and_differentiates_like_plain_modules(
         for key, value in (p | statistics).items():
             own = module_tensor(module, key)
             own.data.copy_(value[member].reshape(own.shape))
-        inner = x[:, member].clone().requires_grad_()
+        inner = x[member].permute(0, 3, 1, 2).clone().requires_grad_()
         out = module(inner)
-        out.backward(g[:, member])
+        out.backward(g[member].permute(0, 3, 1, 2))
         plain.append((module, inner, out.detach()))
 
     run = Run(p, statistics, training, solo=members == 1)
-    out = as_rows(network.forward(pack(x), run).contiguous(memory_format=torch.channels_last), members)
+    out = network.forward(x.clone(), run)
     for member, (_, _, expected) in enumerate(plain):
-        torch.testing.assert_close(out[:, member], expected.permute(0, 2, 3, 1).reshape(-1, channels))
+        torch.testing.assert_close(out[member], expected.permute(0, 2, 3, 1))
     if training:
-        gx = as_rows(network.backward(pack(g), run).contiguous(memory_format=torch.channels_last), members)
+        gx = network.backward(g.clone(), run)
         assert not run.tape
         for member, (module, inner, _) in enumerate(plain):
-            torch.testing.assert_close(gx[:, member], inner.grad.permute(0, 2, 3, 1).reshape(-1, channels))
+            torch.testing.assert_close(gx[member], inner.grad.permute(0, 2, 3, 1))
             for key in shapes:
                 mine = run.grads[key].reshape(members, -1)[member]
                 torch.testing.assert_close(mine, module_tensor(module, key).grad.flatten(), rtol=1e-6, atol=1e-8)
@@ -113,7 +109,7 @@ def test_a_norm_seed_normalises_each_image_over_channels_and_space() -> None:
     row = seed_row(SeedBirth("norm", 0), 2)
     network = seed_network("norm", 2)
     run = Run(split_rows(row.values, network.shapes()), {}, training=False)
-    out = network.forward(torch.tensor([1.0, 3.0]).view(1, 2, 1, 1), run)
+    out = network.forward(torch.tensor([1.0, 3.0]).view(1, 1, 1, 1, 2), run)
     assert out.flatten().tolist() == pytest.approx([-1.0, 1.0], abs=1e-4)
 
 
@@ -121,8 +117,8 @@ def test_squeeze_excite_gates_by_twice_the_logistic_of_its_hidden_units() -> Non
     # C = 4, one hidden unit. mean x = (1, 1, 1, 1); down = (1, 1, 1, 1) -> 4; up = (0, 0.25, -0.25, 0.5) -> 0, 1, -1, 2
     # gates: 2 logistic(.) = 1, 1.46212, 0.53788, 1.76159
     run = Run({"down": torch.ones(1, 1, 4), "up": torch.tensor([[[0.0], [0.25], [-0.25], [0.5]]])}, {}, False)
-    out = seed_network("attention", 4).forward(torch.ones(1, 4, 2, 2), run)
-    assert out[0, :, 0, 0].tolist() == pytest.approx([1.0, 1.46212, 0.53788, 1.76159], abs=1e-5)
+    out = seed_network("attention", 4).forward(torch.ones(1, 1, 2, 2, 4), run)
+    assert out[0, 0, 0, 0].tolist() == pytest.approx([1.0, 1.46212, 0.53788, 1.76159], abs=1e-5)
 
 
 @pytest.mark.parametrize(
