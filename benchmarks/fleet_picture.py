@@ -60,30 +60,22 @@ def draw(axes: Axes) -> None:
         GREY,
         7.9,
     )
-    arrow(axes, (4.45, 5.55), (4.45, 4.85))
-    axes.text(-0.3, 4.5, "activation [B, H, W, n, C]\nin memory: pixel after pixel,\nin it host after host", **label)
-    for pixel in range(2):
-        for host, colour in enumerate(COLOURS):
-            box(axes, 0.5 + 4 * pixel + host * 0.95, 4.2, f"{host}: C", colour, 0.95)
-        axes.text(2.4 + 4 * pixel, 3.98, f"pixel {pixel}", ha="center", fontsize=8)
-    axes.text(8.6, 4.5, "...", fontsize=12, va="center")
+    axes.text(-0.3, 4.5, "activation [n, B, H, W, C]:\neach row's is memory of its own", **label)
+    for host, colour in enumerate(COLOURS):
+        arrow(axes, (2 * host + 1.45, 5.55), (2 * host + 1.45, 4.85))
+        box(axes, 2 * host + 0.5, 4.2, f"{host}: B x H x W x C", colour, 1.9)
     axes.text(-0.3, 2.5, "bank (wide, site 1):\nonly hosts 1 and 3\nhave such a seed", **label)
-    for place, host in enumerate((1, 3)):
-        box(axes, 2.5 + 2.2 * place, 2.2, f"seed of host {host}", SEED, 2.0)
-        arrow(axes, (0.5 + host * 0.95 + 0.48, 3.9), (3.4 + 2.2 * place, 2.85), COLOURS[host])
-        arrow(axes, (3.5 + 2.2 * place, 2.15), (0.5 + host * 0.95 + 0.48, 1.2), COLOURS[host])
-    axes.text(
-        7.1,
-        2.5,
-        "rows copied out, seeds run\nas a small fleet of their own,\nblended back by each alpha",
-        fontsize=8,
-        va="center",
-    )
+    for host in (1, 3):
+        centre = 2 * host + 1.45
+        arrow(axes, (centre, 4.15), (centre, 2.85), COLOURS[host])
+        box(axes, 2 * host + 0.5, 2.2, f"seed of host {host}", SEED, 1.9)
+        arrow(axes, (centre, 2.15), (centre, 1.2), COLOURS[host])
+    axes.text(4.45, 2.5, "copied out, run as\na small fleet,\nblended back", fontsize=8, va="center", ha="left")
     axes.text(-0.3, 0.85, "activation after the site:\nrows 0 and 2 untouched", **label)
     for host, colour in enumerate(COLOURS):
-        box(axes, 0.5 + host * 0.95, 0.55, f"{host}: C" + ("*" if host % 2 else ""), colour, 0.95)
-    axes.text(4.6, 0.85, "* = (1 - alpha) h + alpha s(h)", fontsize=8, va="center")
-    axes.set(xlim=(-3.4, 10.2), ylim=(0.3, 7.9))
+        text = f"{host}: (1 - a) h + a s(h)" if host % 2 else f"{host}: h"
+        box(axes, 2 * host + 0.5, 0.55, text, colour, 1.9)
+    axes.set(xlim=(-3.4, 8.6), ylim=(0.3, 7.9))
     axes.axis("off")
 
 

@@ -11,7 +11,8 @@ from .layers import Layer, Run
 from .rows import Named, Shapes, uniform
 from .ways import GROUPED, ONE_BY_ONE, POINTWISE, UNROLLED, WINDOWS, Way
 
-UNROLLED_WIDTH, WINDOWS_WIDTH, FEW_CHANNELS = 4, 2, 8  # measured: where convolution libraries lose
+# Measured: up to which widths matrix products beat convolution libraries, and from how few channels.
+UNROLLED_WIDTH, UNROLLED_GREY_WIDTH, WINDOWS_WIDTH, FEW_CHANNELS = 4, 16, 2, 8
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Conv(Layer):
             return GROUPED
         if self.kernel == 1:
             return POINTWISE
-        if (x.shape[3] - 1) // self.stride < UNROLLED_WIDTH:
+        width = (x.shape[3] - 1) // self.stride + 1
+        if width <= (UNROLLED_GREY_WIDTH if self.c_in == 1 else UNROLLED_WIDTH):
             return UNROLLED
         return ONE_BY_ONE if self.c_in < FEW_CHANNELS else GROUPED
 
