@@ -60,7 +60,7 @@ def draw(axes: Axes) -> None:
         GREY,
         7.9,
     )
-    axes.text(-0.3, 4.5, "activation [n, B, H, W, C]:\neach row's is memory of its own", **label)
+    axes.text(-0.3, 4.5, "activation [n, B, H, W, C]:\na row for each host", **label)
     for host, colour in enumerate(COLOURS):
         arrow(axes, (2 * host + 1.45, 5.55), (2 * host + 1.45, 4.85))
         box(axes, 2 * host + 0.5, 4.2, f"{host}: B x H x W x C", colour, 1.9)

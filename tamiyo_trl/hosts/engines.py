@@ -1,6 +1,6 @@
 """Engines: how many hosts of a fleet run in one pass, and in which precision.
 
-All engines share one state and one maths. `grouped` runs hosts together, each layer one grouped convolution; `looped`
+All engines share one state and one maths. `grouped` runs hosts together, each layer in one call or a few; `looped`
 runs host after host. `auto` is what `benchmarks/fleet.py` found faster: `looped` for one host, and on a CPU for hosts
 of CIFAR size, which keep a core busy alone and need less memory so; else `grouped`.
 """

@@ -11,8 +11,8 @@ from .layers import Layer, Run
 from .rows import Named, Shapes, uniform
 from .ways import GROUPED, ONE_BY_ONE, POINTWISE, UNROLLED, WINDOWS, Way
 
-# Measured: up to which widths matrix products beat convolution libraries, and from how few channels.
-UNROLLED_WIDTH, UNROLLED_GREY_WIDTH, WINDOWS_WIDTH, FEW_CHANNELS = 4, 16, 2, 8
+FEW_CHANNELS = 8
+SMALL_WIDTH, FEW_CHANNELS_WIDTH, GREY_WIDTH = 2, 4, 16  # measured: up to where convolution libraries lose
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Conv(Layer):
         if self.kernel == 1:
             return POINTWISE
         width = (x.shape[3] - 1) // self.stride + 1
-        if width <= (UNROLLED_GREY_WIDTH if self.c_in == 1 else UNROLLED_WIDTH):
+        limit = FEW_CHANNELS_WIDTH if self.c_in <= FEW_CHANNELS else SMALL_WIDTH
+        if width <= (GREY_WIDTH if self.c_in == 1 else limit):
             return UNROLLED
         return ONE_BY_ONE if self.c_in < FEW_CHANNELS else GROUPED
 
@@ -69,7 +70,7 @@ class DepthwiseConv(Conv):
         return n * self.c_out
 
     def way(self, x: Tensor) -> Way:  # noqa: D102
-        return WINDOWS if _on_cpu(x) and x.shape[3] <= WINDOWS_WIDTH else GROUPED
+        return WINDOWS if _on_cpu(x) and x.shape[3] <= SMALL_WIDTH else GROUPED
 
 
 def _on_cpu(x: Tensor) -> bool:

@@ -7,7 +7,7 @@ draws them.
 A row's numbers must not depend, to the last bit, on how many rows run beside it: see `stable`, and `ways` for the one
 case in which convolutions depend on it, a row alone (`Run.solo`).
 
-Activations are [n, B, H, W, C], contiguous; parameters [n, *shape]; running statistics [n, C].
+Activations are [n, B, H, W, C], by rows or by pixels (see `rows`); parameters [n, *shape]; running statistics [n, C].
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .rows import Named, Shapes, as_images, from_images, uniform
+from .rows import Named, Shapes, as_column, as_images, from_column, from_images, uniform
 from .stable import linear, linear_backward, sigmoid, space_mean
 
 NORM_EPS, BN_MOMENTUM = 1e-5, 0.1
@@ -93,18 +93,13 @@ def unpool(g: Tensor, run: Run) -> Tensor:
     return aten.max_pool2d_with_indices_backward(g, images, [2, 2], [2, 2], [0, 0], [1, 1], False, where)
 
 
-def abreast(x: Tensor) -> int:
-    """Return how many pixels of x [n, B, H, W, C] to take together, so that operations find long runs of elements."""
-    channels, pixels = x.shape[4], x[0].numel() // x.shape[4]
-    return next(k for k in (8, 4, 2, 1) if k == 1 or (k * channels <= WIDE and pixels % k == 0))
-
-
 def affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Return x * scale + shift for x [n, B, H, W, C] and a scale and shift for each channel of each row, [n, C]."""
-    n, channels = scale.shape
-    form = (n, abreast(x), channels)
+    (n, channels), pixels = scale.shape, x[0].numel() // scale.shape[1]
+    together = next(k for k in (8, 4, 2, 1) if k == 1 or (k * channels <= WIDE and pixels % k == 0))
+    form = (n, together, channels)
     scale, shift = (t.unsqueeze(1).expand(form).reshape(n, 1, -1) for t in (scale, shift))
-    return torch.addcmul(shift, x.view(n, -1, scale.shape[2]), scale).view_as(x)
+    return torch.addcmul(shift, x.reshape(n, -1, together * channels), scale).view(x.shape)
 
 
 def channel_sum(x: Tensor) -> Tensor:
@@ -168,38 +163,26 @@ class BatchNorm(Layer):
         return {self.name: self.channels}
 
     def forward(self, x: Tensor, run: Run) -> Tensor:  # noqa: D102
-        weight, bias = run.p[f"{self.name}.weight"], run.p[f"{self.name}.bias"]
-        mean, var = run.statistics[f"{self.name}.mean"], run.statistics[f"{self.name}.var"]
-        values = x.to(weight.dtype)
+        weight, bias, mean, var = self._state(run)
         if not run.training:
             scale = weight * (var + NORM_EPS).rsqrt_()
-            return affine(values, scale, bias - mean * scale).to(x.dtype)
-        n, together = len(x), abreast(x)
-        form, runs = (n, together, self.channels), (n, -1, together * self.channels)
-        count = x[0].numel() // self.channels
-        own_mean = values.view(n, count, -1).mean(1)
-        centred = values.view(runs) - own_mean.unsqueeze(1).expand(form).reshape(n, 1, -1)
-        own_var = (centred * centred).view(n, count, -1).mean(1)
-        mean.lerp_(own_mean, BN_MOMENTUM)
-        var.lerp_(own_var * (count / max(1, count - 1)), BN_MOMENTUM)
-        inverse = own_var.add_(NORM_EPS).rsqrt_()
-        scale = weight * inverse
-        run.keep(centred, inverse, scale)
-        stretched = torch.stack([scale, bias]).unsqueeze(2).expand(2, *form).reshape(2, n, 1, -1)
-        return torch.addcmul(stretched[1], centred, stretched[0]).view_as(x).to(x.dtype)
+            return affine(x.to(weight.dtype), scale, bias - mean * scale).to(x.dtype)
+        column, flat = as_column(x), [t.view(-1) for t in (weight, bias, mean, var)]
+        out, own_mean, inverse = aten.native_batch_norm(column, *flat, True, BN_MOMENTUM, NORM_EPS)
+        run.keep(column, own_mean, inverse)
+        return from_column(out, x.shape)
 
     def backward(self, g: Tensor, run: Run, inward: bool = True) -> Tensor:  # noqa: D102
-        scale, inverse, centred = run.tape.pop(), run.tape.pop(), run.tape.pop()
-        n, count = len(g), g[0].numel() // self.channels
-        values = g.to(centred.dtype).view_as(centred)
-        gb = values.view(n, count, -1).sum(1)
-        gw = (values * centred).view(n, count, -1).sum(1).mul_(inverse)
-        run.grads[f"{self.name}.weight"], run.grads[f"{self.name}.bias"] = gw, gb
-        per_channel = torch.stack([scale, gb * scale, gw * scale * inverse])
-        per_channel[1:] /= -count
-        form = (3, n, centred.shape[2] // self.channels, self.channels)
-        straight, shift, slope = per_channel.unsqueeze(2).expand(form).reshape(3, n, 1, -1).unbind()
-        return torch.addcmul(shift, centred, slope).addcmul_(values, straight).view_as(g).to(g.dtype)
+        inverse, own_mean, column = run.tape.pop(), run.tape.pop(), run.tape.pop()
+        weight, _, mean, var = (t.view(-1) for t in self._state(run))
+        gx, gw, gb = aten.native_batch_norm_backward(
+            as_column(g), column, weight, mean, var, own_mean, inverse, True, NORM_EPS, [True, True, True]
+        )
+        run.grads[f"{self.name}.weight"], run.grads[f"{self.name}.bias"] = gw.view(len(g), -1), gb.view(len(g), -1)
+        return from_column(gx, g.shape)
+
+    def _state(self, run: Run) -> list[Tensor]:
+        return [(run.p | run.statistics)[f"{self.name}.{part}"] for part in ("weight", "bias", "mean", "var")]
 
 
 class ReLU(Layer):
@@ -305,7 +288,7 @@ class MixedNorm(Layer):
         values = x.to(run.p["mix"].dtype)
         form = [values[0, 0].numel()]
         z, mean, scale = aten.native_layer_norm(values.flatten(2), form, None, None, NORM_EPS)
-        change = affine(z.view_as(x), run.p["norm.weight"], run.p["norm.bias"]).sub_(values)
+        change = affine(z.view(x.shape), run.p["norm.weight"], run.p["norm.bias"]).sub_(values)
         run.keep(values, mean, scale, z, change)
         return torch.addcmul(values, change, self._mix(run)).to(x.dtype)
 

@@ -1,7 +1,9 @@
 """Many small networks of one form as rows of a matrix, and their activations as one tensor.
 
-A row is one network's whole parameter vector. Activations of n rows are one contiguous tensor [n, B, H, W, C]: each
-row's is memory of its own. Axes: n rows, B batch, H and W pixels, C channels of one row, P parameters of one row.
+A row is one network's whole parameter vector. Activations of n rows are one tensor [n, B, H, W, C]. In memory it lies
+as the layer that made it left it: by rows, each row's a block of its own, or by pixels, in each the channels of all
+rows. A layer that wants the other order copies. Axes: n rows, B batch, H and W pixels, C channels of one row, P
+parameters of one row.
 """
 
 from __future__ import annotations
@@ -113,7 +115,7 @@ def named_row(row: Rows, shapes: Shapes) -> Named:
 
 
 def as_images(x: Tensor) -> Tensor:
-    """Return x [n, B, H, W, C] as a view [n*B, C, H, W] in channels_last: a batch of images, whosever they are."""
+    """Return x [n, B, H, W, C] as images [n*B, C, H, W] in channels_last, whosever they are; copied if not by rows."""
     return x.flatten(0, 1).permute(0, 3, 1, 2)
 
 
@@ -123,13 +125,25 @@ def from_images(images: Tensor, n: int) -> Tensor:
 
 
 def as_groups(x: Tensor) -> Tensor:
-    """Return a copy [B, n*C, H, W] in channels_last of x [n, B, H, W, C]: each row a group of channels."""
+    """Return x [n, B, H, W, C] as [B, n*C, H, W] in channels_last, each row a group; copied if not by pixels."""
     return x.permute(1, 2, 3, 0, 4).flatten(3).permute(0, 3, 1, 2)
 
 
 def from_groups(x: Tensor, n: int) -> Tensor:
-    """Return x [B, n*C, H, W] in channels_last as [n, B, H, W, C]."""
-    return x.permute(0, 2, 3, 1).unflatten(3, (n, -1)).permute(3, 0, 1, 2, 4).contiguous()
+    """Return x [B, n*C, H, W] in channels_last as a view [n, B, H, W, C]."""
+    return x.permute(0, 2, 3, 1).unflatten(3, (n, -1)).permute(3, 0, 1, 2, 4)
+
+
+def as_column(x: Tensor) -> Tensor:
+    """Return x [n, B, H, W, C] as one column of pixels [1, n*C, B*H*W, 1] in channels_last; copied if not by pixels."""
+    column = x.permute(1, 2, 3, 0, 4).reshape(1, -1, 1, x.shape[0] * x.shape[4])
+    return column.permute(0, 3, 1, 2)
+
+
+def from_column(column: Tensor, shape: torch.Size) -> Tensor:
+    """Undo `as_column`: return a view of `shape`."""
+    n, *pixels, channels = shape
+    return column.permute(0, 2, 3, 1).view(*pixels, n, channels).permute(3, 0, 1, 2, 4)
 
 
 def uniform(shape: Iterable[int], fan_in: int, generator: torch.Generator) -> Tensor:
