@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -45,6 +46,7 @@ console = Console()
 
 REFERENCES = "references"
 EFFECTS = Path(__file__).parents[1] / "docs/results/effects/mixed-digits-8"  # what the oracle knows
+TUNING_RESULTS = Path("docs/results/evidence/tuning")
 ARMS = ("mlp-minimal", "lstm-minimal", "mlp-summary", "lstm-summary")
 
 TUNING_ARMS = ("mlp-minimal", "lstm-minimal")
@@ -105,7 +107,7 @@ class Args:
         if self.results:
             return Path(self.results)
         if self.tune:
-            return Path("docs/results/evidence/tuning")
+            return TUNING_RESULTS
         return Path("docs/results/evidence/ab") if self.budget == "full" else self.work_folder / "results"
 
 
@@ -181,21 +183,26 @@ def do_all(args: Args, argv: list[str], every: dict[str, Run], command: str) -> 
     elif args.examined:
         study = Study(args.results_folder, BUDGETS[args.budget].env)
         if study.arms:
-            write_report(study, command)
+            write_report(study, command, tried())
             console.print(f"  {args.results_folder / 'report.md'}\n  {args.results_folder / 'report.html'}")
     return 1 if failures else 0
 
 
+def tried(folder: Path = TUNING_RESULTS, arms: Sequence[str] = TUNING_ARMS) -> str:
+    """Return the table of learner settings that were tried; empty where none was."""
+    found = scores(folder, arms, list(VARIANTS), TUNING_SEEDS)
+    return tuning_table(found) if any(found.values()) else ""
+
+
 def report_tuning(args: Args) -> None:
     """Write what the short runs scored."""
-    found = scores(args.results_folder, args.chosen_arms, list(VARIANTS), TUNING_SEEDS)
     page = f"""# Learner settings, tried on tuning seeds
 
 Mean final test accuracy (%) of the last quarter of {TUNING_EPISODES} training episodes, sampled actions, all deficits
 counting alike; in brackets the tuning seeds {", ".join(map(str, TUNING_SEEDS))} one by one. Each setting is one change
 of `start`; all arms get the same settings and the same effort.
 
-{tuning_table(found)}
+{tried(args.results_folder, args.chosen_arms)}
 
 Made by `python recipes/ab_mlp_vs_lstm.py --tune`.
 """

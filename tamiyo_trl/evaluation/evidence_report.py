@@ -9,13 +9,15 @@ from . import evidence_plots as plots
 from . import evidence_tables as tables
 from .evidence import Study, check_paired
 from .html import self_contained
-from .statistics import Comparison, comparison
+from .verdicts import verdict_table, verdicts
 
 PICTURES = ("learning.png", "differences.png", "precision.png", "ablation.png", "probe.png", "timelines.png")
 
 
-def write_report(study: Study, command: str) -> str:
+def write_report(study: Study, command: str, tried: str = "") -> str:
     """Write report.md, its pictures and report.html into the study's folder; return the Markdown.
+
+    `tried` is the table of learner settings that were tried on other seeds, if there is one.
 
     Raises:
         ConfigError: a run was examined on other hosts than the rest.
@@ -28,35 +30,13 @@ def write_report(study: Study, command: str) -> str:
     plots.ablation_plot(study, folder / "ablation.png")
     plots.probe_plot(study, folder / "probe.png")
     has_timelines = plots.timelines(study, folder / "timelines.png")
-    page = _page(study, command, has_timelines)
+    page = _page(study, command, tried, has_timelines)
     (folder / "report.md").write_text(page)
     (folder / "report.html").write_text(self_contained(page, folder))
     return page
 
 
-def verdicts(study: Study) -> list[str]:
-    """Return one plain sentence per observation set and metric, whatever the answer is."""
-    measures = {
-        "final accuracy": lambda run: run.accuracy,
-        "area under the learning curve": lambda run: run.curve.area,
-    }
-    lines = []
-    for seen in tables.OBSERVATIONS:
-        first, second = f"lstm-{seen}", f"mlp-{seen}"
-        if study.pairs(first, second):
-            for what, measure in measures.items():
-                found = comparison(*study.values(first, second, measure))
-                lines.append(f"- {what} on `{seen}`: {_says(found)} ({found.text()}, points).")
-    return lines
-
-
-def _says(found: Comparison) -> str:
-    if found.difference.low > 0:
-        return "the LSTM is better than the MLP"
-    return "the LSTM is worse than the MLP" if found.difference.high < 0 else "no difference is shown"
-
-
-def _page(study: Study, command: str, has_timelines: bool) -> str:
+def _page(study: Study, command: str, tried: str, has_timelines: bool) -> str:
     config = study.config
     deficits = [deficit.name for deficit in make_family(config.family, config.image_size, config.task).deficits]
     counts = ", ".join(f"{arm} {len(runs)}" for arm, runs in study.arms.items())
@@ -64,10 +44,13 @@ def _page(study: Study, command: str, has_timelines: bool) -> str:
     sections = [
         "# Does memory make a better Tamiyo?",
         "\n".join(verdicts(study)) or "No pair of runs is finished yet.",
+        verdict_table(study),
         f"Training runs: {counts}. Every run was examined on the same {hosts} held-out hosts, seen by no training. A "
         "value over training seeds is a mean of runs with a 95% percentile bootstrap interval of the runs (five seeds "
         "make such an interval too narrow rather than too wide); d is the mean paired difference over its standard "
-        "deviation; `k of n` counts the seeds in which the first is larger.",
+        "deviation; `k of n` counts the seeds in which the first is larger. Better or worse is said where the interval "
+        "excludes zero and a paired t-test agrees (p < 0.05), perhaps where it does not; of so many comparisons some "
+        "come out so by chance.",
         "## 1 Final accuracy",
         tables.accuracy_table(study),
         "Accuracies are those of the committed network on test images that neither training nor reward saw. "
@@ -77,6 +60,8 @@ def _page(study: Study, command: str, has_timelines: bool) -> str:
         "so more than its gain is possible.",
         "![Paired differences](differences.png)",
         tables.difference_table(study),
+        "Where they differ: final accuracy under each hidden deficit, points.",
+        tables.deficit_table(study, deficits),
         "## 2 Learning speed",
         "![Learning curves](learning.png)",
         tables.speed_table(study),
@@ -105,6 +90,15 @@ def _page(study: Study, command: str, has_timelines: bool) -> str:
     ]
     if has_timelines:
         sections += ["The same host under both arms (drawn at random):", "![Timelines](timelines.png)"]
+    if tried:
+        sections += [
+            "## 6 What was tried to make each arm better",
+            "Short runs of both memories, equally many, on seeds that the study does not use; each setting is one "
+            "change of `start`. Numbers are final test accuracies (%) late in these trainings, in brackets seed by "
+            "seed. All arms of the study share the changes that helped both memories; how they were chosen: "
+            "docs/evidence.md.",
+            tried,
+        ]
     sections += ["## How it was made", _facts(study, command)]
     return "\n\n".join(sections) + "\n"
 

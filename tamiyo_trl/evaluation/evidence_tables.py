@@ -79,6 +79,23 @@ def difference_table(study: Study) -> str:
     return table((*header, "episodes to 50%", "episodes to 90%"), rows)
 
 
+def deficit_table(study: Study, deficits: Sequence[str]) -> str:
+    """Return the paired difference of final accuracy over training seeds under each hidden deficit."""
+    wanted = comparisons(study)
+    rows = []
+    for number, deficit in enumerate(deficits):
+        if any(episode.deficit == number for episode in study.reference("never-grow")):
+            values = [study.values(first, second, _accuracy_under(number)) for _, first, second in wanted]
+            rows.append([deficit, *(comparison(*pair).text() for pair in values)])
+    return table(("deficit", *(what for what, _, _ in wanted)), rows)
+
+
+def _accuracy_under(deficit: int) -> Callable[[Finished], float]:
+    return lambda run: float(
+        np.mean([episode.final_accuracy for episode in run.held_out if episode.deficit == deficit])
+    )
+
+
 def thresholds(study: Study, first: str, second: str) -> tuple[float, float]:
     """Return 50% and 90% of the final gain of the better of two arms."""
     goal = better_final({arm: [run.curve for run in study.arms[arm]] for arm in (first, second)})

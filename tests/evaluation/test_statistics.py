@@ -71,6 +71,16 @@ def test_effect_size_of_equal_differences():
     assert math.isnan(comparison([1.0], [0.0]).effect_size)
 
 
+def test_the_t_test_by_hand():
+    """Differences 1, 3, -1, 1: t = sqrt(3 / 2) with 3 degrees of freedom, p = 0.308 by the closed form of that cdf."""
+    t = math.sqrt(1.5)
+    below = 0.5 + (t / math.sqrt(3) / (1 + t * t / 3) + math.atan(t / math.sqrt(3))) / math.pi
+    assert comparison([2.0, 5.0, 1.0, 3.0], [1.0, 2.0, 2.0, 2.0]).p == pytest.approx(2 * (1 - below))
+    assert comparison([2.0, 3.0], [1.0, 2.0]).p == 0.0
+    assert comparison([1.0, 2.0], [1.0, 2.0]).p == 1.0
+    assert math.isnan(comparison([1.0], [0.0]).p)
+
+
 def test_share_pools_events_and_draws_clusters():
     """3 of 4 events in two clusters: a bootstrap of the clusters gives 2/2, 3/4 or 1/2, its tails the outer two."""
     found = share([2, 1], [2, 2])
