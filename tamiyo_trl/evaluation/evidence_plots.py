@@ -45,7 +45,7 @@ def learning_curves(study: Study, path: Path) -> None:
             axis.plot(episodes, 100 * mean, color=colour, lw=2, label=f"{arm} (n={len(runs)})")
             axis.fill_between(episodes, 100 * (mean - error), 100 * (mean + error), color=colour, alpha=0.2)
         axis.axhline(0, color="black", lw=0.8)
-        axis.set(title=f"`{seen}` observations", xlabel="training episodes")
+        axis.set(title=f"{seen} observations", xlabel="training episodes")
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
     grid[0, 0].set_ylabel("gain over never-grow (points)")
@@ -63,7 +63,7 @@ def paired_differences(study: Study, path: Path) -> None:
         axis.scatter(each, np.full(len(each), row), color="#08519c", alpha=0.6)
         axis.scatter([each.mean()], [row], marker="|", s=400, color="black", lw=2)
     axis.axvline(0, color="black", lw=0.8)
-    axis.set_yticks(range(len(wanted)), [what for what, _, _ in wanted], fontsize=8)
+    axis.set_yticks(range(len(wanted)), [what.replace("`", "") for what, _, _ in wanted], fontsize=8)
     axis.set(
         xlabel="difference of final test accuracy, points; a dot per training seed", ylim=(-0.6, len(wanted) - 0.4)
     )
@@ -107,9 +107,11 @@ def ablation_plot(study: Study, path: Path) -> None:
         shift = 0.2 * (number - (len(arms) - 1) / 2)
         rows = 100 * np.array([[run.ablations[name] for name in names] for run in study.arms[arm]])
         places = np.arange(len(names)) + shift
+        colour, hollow = _look(arm)["color"], arm.endswith("-summary")
         for row in rows:
-            axis.scatter(places, row, s=14, alpha=0.5, color=_look(arm)["color"])
-        axis.plot(places, rows.mean(0), label=f"{arm} (n={len(rows)})", marker="_", ms=14, **_look(arm))
+            axis.scatter(places, row, s=22, facecolors="none" if hollow else colour, edgecolors=colour, alpha=0.6)
+        label = f"{arm} (n={len(rows)}; {'rings' if hollow else 'dots'}: runs, bar: mean)"
+        axis.scatter(places, rows.mean(0), s=300, marker="_", lw=2, color=colour, label=label)
     axis.axhline(0, color="black", lw=0.8)
     axis.set_xticks(range(len(names)), names, fontsize=8)
     axis.set_ylabel("change of final accuracy (points)")

@@ -23,6 +23,7 @@ _STAGE_COLOURS = {
     Stage.HOLDING: "#08519c",
     Stage.FOSSILIZED: "#238b45",
 }
+_LABEL_EPOCHS = 4  # about as wide as a blueprint's name
 _CULLED = "#cb181d"
 
 
@@ -104,9 +105,19 @@ def _draw_lives(axis: Axes, episode: Episode, blueprints: Sequence[str]) -> None
             colour = _STAGE_COLOURS.get(Stage(int(begun[step, site])))
             if colour is not None:
                 axis.barh(site, 1, left=step + 0.5, height=0.55, color=colour)
+        named, raised = -n_steps, False
         for step, (op, where, kind) in enumerate(episode.action):
             if op == 1 and where == site:
-                axis.text(step + 0.5, site + 0.34, blueprints[int(kind)], fontsize=7, va="bottom")
+                raised = not raised and step - named < _LABEL_EPOCHS  # names of seeds that follow closely take turns
+                named, late = step, step > n_steps - _LABEL_EPOCHS
+                axis.text(
+                    n_steps + 0.5 if late else step + 0.5,
+                    site + (0.5 if raised else 0.3),
+                    blueprints[int(kind)],
+                    fontsize=7,
+                    va="bottom",
+                    ha="right" if late else "left",
+                )
             if op == 3 and where == site:
                 axis.plot(step + 0.5, site, "x", color=_CULLED, ms=8, mew=2)
     axis.set(
