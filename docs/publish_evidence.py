@@ -35,7 +35,8 @@ def filled(readme: str, evidence: Path) -> str:
 
 def section(ab: str, memories: str) -> str:
     """Return the verdicts of the A/B, the table of all controllers, and where both come from."""
-    verdicts = [line for line in ab.split("\n## ")[0].splitlines() if line.startswith("- ")]
+    heads = [page.split("\n## ")[0].splitlines() for page in (ab, memories)]
+    verdicts = [line for head in heads for line in head if line.startswith("- ")]
     table = [line for line in memories.splitlines() if line.startswith("|")]
     hosts = re.search(r"# Controllers on (\d+) held-out hosts", memories)
     commands = [re.search(r"- command: `(.*)`", ab), re.search(r"Made by `(.*)`", memories)]

@@ -31,6 +31,7 @@ from tamiyo_trl.evaluation.controllers import (
     best_schedule,
     controller_row,
     controllers_table,
+    schedule_verdict,
     search_schedules,
 )
 from tamiyo_trl.evaluation.display import progress_display
@@ -200,15 +201,15 @@ def rows(args: Args) -> list[ControllerRow]:
     """Return a row per controller: those that do not learn first."""
     config = args.spent.env
     here, there = Study(args.results_folder, config), Study(args.ab_folder, config)
-    never = here.reference("never-grow")
+    never, schedule = here.reference("never-grow"), here.reference("fixed schedule")
     names = ("never-grow", "random-legal", "fixed schedule", "heuristic", "oracle")
-    found = [controller_row(name, [here.reference(name)], never, learned=False) for name in names]
+    found = [controller_row(name, [here.reference(name)], never, schedule, learned=False) for name in names]
     arms = there.arms | here.arms
     for arm in (*ORDER, *(arm for arm in arms if arm not in ORDER)):
         if arm in arms:
             memory, _, seen = arm.partition("-")
             episodes = [run.held_out for run in arms[arm]]
-            found.append(controller_row(f"{memory} on `{seen}`", episodes, never, learned=True))
+            found.append(controller_row(f"{memory} on `{seen}`", episodes, never, schedule, learned=True))
     return found
 
 
@@ -219,6 +220,8 @@ def describe(args: Args, command: str) -> str:
     choices, start = best_schedule(json.loads((args.results_folder / "schedules.json").read_text()))
     config = args.spent.env
     return f"""# Controllers on {found[0].final_accuracy.n} held-out hosts
+
+- {schedule_verdict(found)}
 
 {controllers_table(found, oracle)}
 

@@ -23,6 +23,8 @@ AB = """# Does memory make a better Tamiyo?
 """
 MEMORIES = """# Controllers on 64 held-out hosts
 
+- Against the best fixed schedule: worse.
+
 | controller | gain |
 |---|---|
 | never-grow | +0.0 |
@@ -48,13 +50,19 @@ def test_the_section_is_made_of_the_results(script, tmp_path):
     assert shown.startswith("# x\n")
     assert shown.endswith("<!-- end of evidence -->\n\nrest\n")
     assert "old" not in shown
-    for part in ("- final accuracy on `minimal`: no", "| never-grow | +0.0 |", "n = 64 held-out", "`python ab`"):
+    for part in (
+        "- final accuracy on `minimal`: no",
+        "| never-grow | +0.0 |",
+        "n = 64 held-out",
+        "`python ab`",
+        "schedule: worse.",
+    ):
         assert part in shown
     assert "not a verdict" not in shown
     assert "| a | b |" not in shown
     assert script.filled(shown, tmp_path) == shown
     with pytest.raises(ValueError, match="lacks its verdicts"):
-        script.section(AB, "no table")
+        script.section(AB, "- a verdict, no table")
 
 
 def test_the_readme_agrees_with_the_committed_results(script):

@@ -24,6 +24,7 @@ class ControllerRow:
         runs: Training seeds; 0 for controllers that do not learn.
         final_accuracy: Committed test accuracy, over hosts; of trained controllers each host's mean over runs.
         gain: Its paired difference to never-grow, over hosts.
+        lead: Its paired difference to the best fixed schedule, over hosts.
         spread: Standard deviation of the runs' mean accuracies; NaN for fewer than two.
         added_parameters, germinated, fossilized, culled: Means per episode.
     """
@@ -32,6 +33,7 @@ class ControllerRow:
     runs: int
     final_accuracy: Estimate
     gain: Estimate
+    lead: Estimate
     spread: float
     added_parameters: float
     germinated: float
@@ -40,15 +42,19 @@ class ControllerRow:
 
 
 def controller_row(
-    name: str, runs: Sequence[Sequence[Episode]], never: Sequence[Episode], learned: bool
+    name: str,
+    runs: Sequence[Sequence[Episode]],
+    never: Sequence[Episode],
+    schedule: Sequence[Episode],
+    learned: bool,
 ) -> ControllerRow:
     """Return the row of a controller; `runs` holds one list of episodes per training seed, all on the same hosts.
 
     Raises:
-        ConfigError: a run met other hosts than never-grow.
+        ConfigError: a run, or the fixed schedule, met other hosts than never-grow.
     """
     hosts = [episode.seed for episode in never]
-    if any([episode.seed for episode in episodes] != hosts for episodes in runs):
+    if any([episode.seed for episode in episodes] != hosts for episodes in (*runs, schedule)):
         raise ConfigError(f"{name} met other hosts than never-grow")
     accuracy = np.array([[episode.final_accuracy for episode in episodes] for episodes in runs])
     every = [episode for episodes in runs for episode in episodes]
@@ -58,6 +64,7 @@ def controller_row(
         len(runs) if learned else 0,
         estimate(by_host),
         paired(by_host, [episode.final_accuracy for episode in never]),
+        paired(by_host, [episode.final_accuracy for episode in schedule]),
         float(accuracy.mean(1).std(ddof=1)) if len(runs) > 1 else float("nan"),
         *(
             float(np.mean([getattr(episode, what) for episode in every]))
@@ -70,18 +77,29 @@ def controllers_table(rows: Sequence[ControllerRow], oracle_gain: float) -> str:
     """Return the controllers as a Markdown table, accuracies in per cent with 95% intervals over hosts."""
     lines = [
         "| controller | training seeds | final test accuracy % | gain over never-grow | % of the oracle's gain "
-        "| sd over seeds | added parameters | germinated | fossilized | culled |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| over the fixed schedule | sd over seeds | added parameters | germinated | fossilized | culled |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         spread = "" if np.isnan(row.spread) else f"{100 * row.spread:.1f}"
         part = f"{100 * row.gain.mean / oracle_gain:.0f}" if oracle_gain > 0 else ""
         lines.append(
             f"| {row.name} | {row.runs or ''} | {row.final_accuracy.text()} | {row.gain.text(sign=True)} | {part} "
-            f"| {spread} | {row.added_parameters:,.0f} | {row.germinated:.1f} | {row.fossilized:.1f} "
-            f"| {row.culled:.1f} |"
+            f"| {row.lead.text(sign=True)} | {spread} | {row.added_parameters:,.0f} "
+            f"| {row.germinated:.1f} | {row.fossilized:.1f} | {row.culled:.1f} |"
         )
     return "\n".join(lines)
+
+
+def schedule_verdict(rows: Sequence[ControllerRow]) -> str:
+    """Return one sentence: which learned controllers are better or worse than the best fixed schedule."""
+    learned = [row for row in rows if row.runs]
+    better = [f"{row.name} ({row.lead.text(sign=True)})" for row in learned if row.lead.low > 0]
+    worse = [f"{row.name} ({row.lead.text(sign=True)})" for row in learned if row.lead.high < 0]
+    unsure = [f"{row.name} ({row.lead.text(sign=True)})" for row in learned if not row.lead.excludes_zero]
+    said = [("better", better), ("worse", worse), ("not shown to differ", unsure)]
+    parts = [f"{word}: {', '.join(names)}" for word, names in said if names]
+    return "Against the best fixed schedule, points of final accuracy over hosts: " + "; ".join(parts) + "."
 
 
 @dataclass(frozen=True)

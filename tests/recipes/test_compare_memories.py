@@ -43,6 +43,8 @@ def test_every_controller_has_a_line(finished):
     assert "Controllers on 8 held-out hosts" in page
     assert table[0].split("|")[4].strip() == "+0.0 [+0.0, +0.0]"  # never-grow's gain over itself
     assert table[4].split("|")[5].strip() in ("100", "")  # the oracle's share of its own gain
+    assert table[2].split("|")[6].strip() == "+0.0 [+0.0, +0.0]"  # the fixed schedule over itself
+    assert "- Against the best fixed schedule" in page
 
 
 def test_everyone_met_the_same_hosts(finished):
