@@ -35,7 +35,7 @@ from rich.progress import Progress  # noqa: E402
 from benchmarks import fleet_cases as cases  # noqa: E402
 from benchmarks.fleet_cases import BATCH, Data, Turn  # noqa: E402
 from benchmarks.fleet_curves import measure_curves  # noqa: E402
-from benchmarks.fleet_processes import measure_processes  # noqa: E402
+from benchmarks.fleet_processes import measure_batches, measure_steps  # noqa: E402
 from benchmarks.fleet_report import Table, plot, report, unit_of  # noqa: E402
 from tamiyo_trl.errors import ConfigError  # noqa: E402
 from tamiyo_trl.hosts import HostConfig  # noqa: E402
@@ -192,7 +192,9 @@ def measured(part: str, args: Args, clock: Clock, progress: Progress) -> list[di
         case "curves":
             found = [measure_curves(2 if small else 16, 2 if small else 25, args.device)]
         case _:
-            found = [measure_processes(size, 3 if small else 8) for size in ((8,) if small else (8, 16))]
+            image_sizes = (8,) if small else (8, 16)
+            found = [measure_steps(size, 3 if small else 8) for size in image_sizes]
+            found += [measure_batches(8, 1, 4)] if small else [measure_batches(size, 5) for size in image_sizes]
     return [vars(one) for one in found]
 
 

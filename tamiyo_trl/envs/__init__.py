@@ -3,7 +3,15 @@
 from ..seeds import LifecycleConfig
 from .config import GrowthConfig, TrainingConfig
 from .growth import GrowthEnv
-from .parallel import make_growth_env
+from .parallel import growth_env_makers, make_growth_env
 from .recall import RecallEnv
 
-__all__ = ["GrowthConfig", "GrowthEnv", "LifecycleConfig", "RecallEnv", "TrainingConfig", "make_growth_env"]
+__all__ = [
+    "GrowthConfig",
+    "GrowthEnv",
+    "LifecycleConfig",
+    "RecallEnv",
+    "TrainingConfig",
+    "growth_env_makers",
+    "make_growth_env",
+]
