@@ -79,7 +79,7 @@ class Args:
 
     budget: Literal["smoke", "small", "full"] = "full"
     arms: tuple[str, ...] = ("gru-minimal", "frames-minimal")
-    seeds: int = 3
+    seeds: int = 5
     at_once: int = 2
     ab: str = ""
     results: str = ""
