@@ -95,8 +95,8 @@ def _page(study: Study, command: str, tried: str, has_timelines: bool) -> str:
             "## 6 What was tried to make each arm better",
             "Short runs of both memories, equally many, on seeds that the study does not use; each setting is one "
             "change of `start`. Numbers are final test accuracies (%) late in these trainings, in brackets seed by "
-            "seed. All arms of the study share the changes that helped both memories; how they were chosen: "
-            "docs/evidence.md.",
+            "seed. All arms of the study share the same changes; how they were chosen, and what a later seed says of "
+            "that: docs/evidence.md.",
             tried,
         ]
     sections += ["## How it was made", _facts(study, command)]
