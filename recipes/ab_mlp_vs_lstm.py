@@ -3,6 +3,7 @@
     python recipes/ab_mlp_vs_lstm.py --budget smoke    # toy hosts, two minutes: shows that everything works
     python recipes/ab_mlp_vs_lstm.py --budget small    # three seeds of 512 episodes
     python recipes/ab_mlp_vs_lstm.py --budget full     # five seeds of 3,008 episodes: hours
+    python recipes/ab_mlp_vs_lstm.py --budget long --arms mlp-summary lstm-summary  # two seeds of 6,016: still rising?
     python recipes/ab_mlp_vs_lstm.py --tune            # the short runs on other seeds that chose the learner's settings
 
 Arms are {mlp, lstm} x {minimal, summary}. Seed n meets the same hosts in every arm. Every run is a process of its own
@@ -57,19 +58,19 @@ class Args:
     """Train and examine memoryless and recurrent controllers on the same hosts.
 
     Attributes:
-        budget: smoke (toy hosts), small or full.
+        budget: smoke (toy hosts), small, full or long.
         arms: Arms to run, a memory and an observation set each; none given runs all (tuning: those on `minimal`).
         seeds: Training seeds of each arm, 0 to seeds - 1; 0 takes the budget's number.
         at_once: Runs at once; one for each core.
         results: Folder of the small files that reports are made of; "" is docs/results/evidence/ab for the full budget,
-            else runs/evidence/<budget>/results.
+            docs/results/evidence/long for the long one, else runs/evidence/<budget>/results.
         work: Folder of checkpoints and full metrics; "" is runs/evidence/<budget>.
         stages: How far to go: train, or train and examine.
         only: Do one run in this process: arm/seed.
         tune: Run the short runs that choose the learner's settings instead.
     """
 
-    budget: Literal["smoke", "small", "full"] = "full"
+    budget: Literal["smoke", "small", "full", "long"] = "full"
     arms: tuple[str, ...] = ()
     seeds: int = 0
     at_once: int = 2
@@ -108,7 +109,8 @@ class Args:
             return Path(self.results)
         if self.tune:
             return TUNING_RESULTS
-        return Path("docs/results/evidence/ab") if self.budget == "full" else self.work_folder / "results"
+        kept = {"full": Path("docs/results/evidence/ab"), "long": Path("docs/results/evidence/long")}
+        return kept.get(self.budget, self.work_folder / "results")
 
 
 def runs(args: Args, command: str = "") -> dict[str, Run]:

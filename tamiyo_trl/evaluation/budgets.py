@@ -90,6 +90,7 @@ BUDGETS = {
         exam=Exam(episodes=32, mode_episodes=32),
     ),
     "full": Budget(episodes=3008, seeds=5, n_envs=32, env=GrowthConfig(image_size=8), controller=CHOSEN, exam=Exam()),
+    "long": Budget(episodes=6016, seeds=2, n_envs=32, env=GrowthConfig(image_size=8), controller=CHOSEN, exam=Exam()),
 }
 
 
