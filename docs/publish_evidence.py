@@ -29,27 +29,37 @@ def main() -> int:
 
 def filled(readme: str, evidence: Path) -> str:
     """Return the README with the section that the results in `evidence` give."""
-    shown = section((evidence / "ab/report.md").read_text(), (evidence / "memories/README.md").read_text())
+    longer = evidence / "long/report.md"
+    pages = [(evidence / "ab/report.md").read_text(), (evidence / "memories/README.md").read_text()]
+    shown = section(*pages, longer.read_text() if longer.exists() else "")
     return MARKS.sub(lambda found: found[1] + shown + found[2], readme)
 
 
-def section(ab: str, memories: str) -> str:
-    """Return the verdicts of the A/B, the table of all controllers, and where both come from."""
-    heads = [page.split("\n## ")[0].splitlines() for page in (ab, memories)]
-    verdicts = [line for head in heads for line in head if line.startswith("- ")]
+def section(ab: str, memories: str, longer: str = "") -> str:
+    """Return the verdicts of the A/B and of its longer runs if any, the table of all controllers, and their sources."""
+    found, schedule = verdicts_of(ab), verdicts_of(memories)
+    episodes = re.search(r"([\d,]+) episodes each", longer)
+    later = [f"- With {episodes[1]} episodes: {line[2:]}" for line in verdicts_of(longer)] if episodes else []
+    verdicts = found + later + schedule
     table = [line for line in memories.splitlines() if line.startswith("|")]
     hosts = re.search(r"# Controllers on (\d+) held-out hosts", memories)
     commands = [re.search(r"- command: `(.*)`", ab), re.search(r"Made by `(.*)`", memories)]
-    if not verdicts or not table or hosts is None or None in commands:
+    if not found or not schedule or not table or hosts is None or None in commands:
         raise ValueError("the evidence lacks its verdicts, its table or its commands")
     made = " and ".join(f"`{command[1]}`" for command in commands if command)
+    more = " · [the longer runs](docs/results/evidence/long/report.md)" if later else ""
     return f"""{chr(10).join(verdicts)}
 
 {chr(10).join(table)}
 
 Mean and 95% bootstrap interval over n = {hosts[1]} held-out hosts, the same for every controller; made by {made}.
-[Report](docs/results/evidence/ab/report.md) · [how it was measured](docs/evidence.md).
+[Report](docs/results/evidence/ab/report.md){more} · [how it was measured](docs/evidence.md).
 """
+
+
+def verdicts_of(page: str) -> list[str]:
+    """Return the items above a page's first section."""
+    return [line for line in page.split("\n## ")[0].splitlines() if line.startswith("- ")]
 
 
 if __name__ == "__main__":
