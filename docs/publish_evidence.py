@@ -39,7 +39,8 @@ def section(ab: str, memories: str, longer: str = "") -> str:
     """Return the verdicts of the A/B and of its longer runs if any, the table of all controllers, and their sources."""
     found, schedule = verdicts_of(ab), verdicts_of(memories)
     episodes = re.search(r"([\d,]+) episodes each", longer)
-    later = [f"- With {episodes[1]} episodes: {line[2:]}" for line in verdicts_of(longer)] if episodes else []
+    start = f"- A hint from few seeds, with {episodes[1]} episodes: " if episodes else ""
+    later = [start + line[2:] for line in verdicts_of(longer)] if episodes else []
     verdicts = found + later + schedule
     table = [line for line in memories.splitlines() if line.startswith("|")]
     hosts = re.search(r"# Controllers on (\d+) held-out hosts", memories)

@@ -65,7 +65,7 @@ def test_the_section_is_made_of_the_results(script, tmp_path):
     longer = "# Again\n\n- On `summary` better.\n\n## 1\n\n- lstm: seeds 0, 1; 6,016 episodes each\n"
     (tmp_path / "long").mkdir()
     (tmp_path / "long/report.md").write_text(longer)
-    assert "- With 6,016 episodes: On `summary` better.\n" in script.filled(README, tmp_path)
+    assert "- A hint from few seeds, with 6,016 episodes: On `summary` better.\n" in script.filled(README, tmp_path)
     with pytest.raises(ValueError, match="lacks its verdicts"):
         script.section(AB, "- a verdict, no table")
 
