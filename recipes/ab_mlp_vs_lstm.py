@@ -24,24 +24,15 @@ import torch
 import tyro
 from rich.console import Console
 
+from tamiyo_trl.cli import progress_display
 from tamiyo_trl.errors import ConfigError, TamiyoError
-from tamiyo_trl.evaluation.budgets import (
-    BUDGETS,
-    TUNING_ENVS,
-    TUNING_EPISODES,
-    TUNING_SEEDS,
-    VARIANTS,
-    Budget,
-    run_of,
-)
-from tamiyo_trl.evaluation.conduct import conduct, perform
-from tamiyo_trl.evaluation.display import progress_display
-from tamiyo_trl.evaluation.evidence import Study
-from tamiyo_trl.evaluation.evidence_report import write_report
-from tamiyo_trl.evaluation.jobs import obey_parent
-from tamiyo_trl.evaluation.references import load_effects, measure_references
-from tamiyo_trl.evaluation.study import Run
-from tamiyo_trl.evaluation.tuning import scores, tuning_table
+from tamiyo_trl.studies.budgets import BUDGETS, TUNING_ENVS, TUNING_EPISODES, TUNING_SEEDS, VARIANTS, Budget, run_of
+from tamiyo_trl.studies.conduct import conduct, obey_parent, perform
+from tamiyo_trl.studies.references import load_effects, measure_references
+from tamiyo_trl.studies.report.page import write_report
+from tamiyo_trl.studies.report.tuning import scores, tuning_table
+from tamiyo_trl.studies.results import Study
+from tamiyo_trl.studies.run import Run
 
 console = Console()
 

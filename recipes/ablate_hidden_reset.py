@@ -22,15 +22,16 @@ import tyro
 from rich.console import Console
 from rich.markdown import Markdown
 
+from tamiyo_trl.cli import progress_display
 from tamiyo_trl.envs import GrowthEnv
 from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
 from tamiyo_trl.evaluation import Episode
 from tamiyo_trl.evaluation.ablation import Intervention, interventions
-from tamiyo_trl.evaluation.ablation_report import Ablations, ablations_picture, ablations_table
-from tamiyo_trl.evaluation.budgets import BUDGETS, run_of
-from tamiyo_trl.evaluation.display import progress_display
-from tamiyo_trl.evaluation.examination import Examinee
-from tamiyo_trl.evaluation.study import Run, trained, write_json
+from tamiyo_trl.files import write_json
+from tamiyo_trl.studies.budgets import BUDGETS, run_of
+from tamiyo_trl.studies.examination import Examinee
+from tamiyo_trl.studies.report.ablation import Ablations, ablations_picture, ablations_table
+from tamiyo_trl.studies.run import Run, trained
 
 console = Console()
 

@@ -21,11 +21,14 @@ import tyro
 from rich.console import Console
 from rich.markdown import Markdown
 
+from tamiyo_trl.cli import progress_display
 from tamiyo_trl.envs import GrowthConfig
 from tamiyo_trl.errors import ConfigError, TamiyoError
-from tamiyo_trl.evaluation.budgets import BUDGETS, Budget, run_of
-from tamiyo_trl.evaluation.conduct import conduct, perform
-from tamiyo_trl.evaluation.controllers import (
+from tamiyo_trl.files import write_json
+from tamiyo_trl.studies.budgets import BUDGETS, Budget, run_of
+from tamiyo_trl.studies.conduct import conduct, obey_parent, perform
+from tamiyo_trl.studies.references import load_effects, make_reference, measure_references, plan_of, play_reference
+from tamiyo_trl.studies.report.controllers import (
     ControllerRow,
     SearchHosts,
     best_schedule,
@@ -34,17 +37,8 @@ from tamiyo_trl.evaluation.controllers import (
     schedule_verdict,
     search_schedules,
 )
-from tamiyo_trl.evaluation.display import progress_display
-from tamiyo_trl.evaluation.evidence import Study
-from tamiyo_trl.evaluation.jobs import obey_parent
-from tamiyo_trl.evaluation.references import (
-    load_effects,
-    make_reference,
-    measure_references,
-    plan_of,
-    play_reference,
-)
-from tamiyo_trl.evaluation.study import Run, write_json
+from tamiyo_trl.studies.results import Study
+from tamiyo_trl.studies.run import Run
 
 console = Console()
 

@@ -27,16 +27,16 @@ from rich.console import Console
 from rich.markdown import Markdown
 from tensordict.nn import TensorDictModuleBase
 
+from tamiyo_trl.cli import progress_bar
 from tamiyo_trl.envs import GrowthConfig, GrowthEnv
+from tamiyo_trl.envs.growth.family import make_family
 from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
 from tamiyo_trl.evaluation import evaluate
-from tamiyo_trl.evaluation.display import progress_bar
-from tamiyo_trl.evaluation.effect_plots import effects_map
-from tamiyo_trl.evaluation.effect_tables import best_table, cull_table, effects_table, quality_table
-from tamiyo_trl.evaluation.effects import NEVER, Acceptance, Effects, acceptance
-from tamiyo_trl.hosts.family import make_family
 from tamiyo_trl.policies import FixedSchedule, NeverGrow
 from tamiyo_trl.policies.baselines import Planting
+from tamiyo_trl.studies.effects.map import NEVER, Acceptance, Effects, acceptance
+from tamiyo_trl.studies.effects.picture import effects_map
+from tamiyo_trl.studies.effects.tables import best_table, cull_table, effects_table, quality_table
 
 console = Console()
 

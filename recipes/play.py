@@ -20,7 +20,7 @@ from rich.console import Console
 from torch import Tensor
 
 from tamiyo_trl.envs import GrowthConfig, GrowthEnv
-from tamiyo_trl.envs.table import legal_actions
+from tamiyo_trl.envs.growth.situation import legal_actions
 from tamiyo_trl.errors import ConfigError, TamiyoError
 from tamiyo_trl.evaluation import Episode, evaluate
 from tamiyo_trl.evaluation.plots import timeline

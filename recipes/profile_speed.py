@@ -26,10 +26,10 @@ from tensordict import TensorDictBase
 
 from tamiyo_trl.envs import GrowthConfig, GrowthEnv
 from tamiyo_trl.errors import ConfigError, TamiyoError
-from tamiyo_trl.evaluation.experiment import RunPlan, make_controller, training
-from tamiyo_trl.evaluation.study import write_json
+from tamiyo_trl.files import write_json
 from tamiyo_trl.objectives import PPOLearner
 from tamiyo_trl.policies import ActorCritic
+from tamiyo_trl.training.experiment import RunPlan, make_controller, training
 
 console = Console()
 

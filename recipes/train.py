@@ -31,21 +31,22 @@ from rich.markdown import Markdown
 from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import EnvBase, TransformedEnv
 
+from tamiyo_trl.cli import progress_bar, show_training
 from tamiyo_trl.envs import GrowthConfig, make_growth_env
+from tamiyo_trl.envs.growth.family import make_family
 from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
 from tamiyo_trl.evaluation import Episode, compare, evaluate
-from tamiyo_trl.evaluation.display import progress_bar, show_training
-from tamiyo_trl.evaluation.experiment import ControllerSettings, RunPlan, make_controller, training
-from tamiyo_trl.evaluation.held_out import BASELINES, kept, make_baseline
-from tamiyo_trl.evaluation.metrics import Row
+from tamiyo_trl.evaluation.baselines import BASELINES, kept, make_baseline
+from tamiyo_trl.evaluation.comparison import Row
+from tamiyo_trl.evaluation.episode_log import write_episodes
 from tamiyo_trl.evaluation.plots import learning_curve, timeline
-from tamiyo_trl.evaluation.references import watching
 from tamiyo_trl.evaluation.report import RunFacts, run_report
-from tamiyo_trl.evaluation.tables import read_metrics, write_episodes
-from tamiyo_trl.hosts.family import make_family
 from tamiyo_trl.objectives import PPOConfig
 from tamiyo_trl.policies import ActorCritic
+from tamiyo_trl.studies.references import watching
 from tamiyo_trl.training import has_run
+from tamiyo_trl.training.experiment import ControllerSettings, RunPlan, make_controller, training
+from tamiyo_trl.training.table import read_metrics
 
 console = Console()
 UNTRAINED = "untrained"

@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, DataError
-from ..seeding import generator
-from .corruption import distort, noisy_labels, pool_rows
-from .images import Corruption, EpisodeImages, SplitSizes
-from .source import DataSource
-from .torchvision_shim import import_torchvision
+from tamiyo_trl.data.corruption import distort, noisy_labels, pool_rows
+from tamiyo_trl.data.images import Corruption, EpisodeImages, SplitSizes
+from tamiyo_trl.data.source import DataSource
+from tamiyo_trl.data.torchvision_shim import import_torchvision
+from tamiyo_trl.errors import ConfigError, DataError
+from tamiyo_trl.seeding import generator
 
 import_torchvision()
 

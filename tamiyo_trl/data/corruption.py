@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .images import Corruption
+from tamiyo_trl.data.images import Corruption
 
 
 def distort(images: Tensor, corruption: Corruption, own: tuple[float, float], rng: torch.Generator) -> Tensor:

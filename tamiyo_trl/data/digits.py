@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import ConfigError
-from ..seeding import generator
-from .corruption import distort, noisy_labels, pool_rows
-from .images import Corruption, EpisodeImages, SplitSizes
+from tamiyo_trl.data.corruption import distort, noisy_labels, pool_rows
+from tamiyo_trl.data.images import Corruption, EpisodeImages, SplitSizes
+from tamiyo_trl.errors import ConfigError
+from tamiyo_trl.seeding import generator
 
 SPLIT_SEED = 20261123
 SPLIT_SHARES = (0.6, 0.2, 0.2)  # training, validation, test digits

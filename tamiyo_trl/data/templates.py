@@ -13,10 +13,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
-from ..seeding import derive_seed, generator
-from .corruption import distort, noisy_labels, pool_rows
-from .images import Corruption, EpisodeImages, SplitSizes
+from tamiyo_trl.data.corruption import distort, noisy_labels, pool_rows
+from tamiyo_trl.data.images import Corruption, EpisodeImages, SplitSizes
+from tamiyo_trl.errors import ConfigError
+from tamiyo_trl.seeding import derive_seed, generator
 
 SHARED_SEED = 20261123  # of the pattern set that all episodes share
 

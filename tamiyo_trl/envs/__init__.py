@@ -1,10 +1,10 @@
 """Environments: GrowthEnv, real hosts that a controller may grow; RecallEnv, the memory-necessary positive control."""
 
-from ..seeds import LifecycleConfig
-from .config import GrowthConfig, TrainingConfig
-from .growth import GrowthEnv
-from .parallel import growth_env_makers, make_growth_env
-from .recall import RecallEnv
+from tamiyo_trl.envs.growth.config import GrowthConfig, TrainingConfig
+from tamiyo_trl.envs.growth.env import GrowthEnv
+from tamiyo_trl.envs.growth.parallel import growth_env_makers, make_growth_env
+from tamiyo_trl.envs.recall import RecallEnv
+from tamiyo_trl.seeds import LifecycleConfig
 
 __all__ = [
     "GrowthConfig",

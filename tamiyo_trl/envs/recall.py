@@ -15,9 +15,9 @@ from tensordict import TensorDict, TensorDictBase
 from torchrl.data import Binary, Composite, MultiCategorical, Unbounded
 from torchrl.envs import EnvBase
 
-from .. import keys
-from ..errors import ConfigError, IllegalActionError
-from ..seeding import derive_seed
+from tamiyo_trl import keys
+from tamiyo_trl.errors import ConfigError, IllegalActionError
+from tamiyo_trl.seeding import derive_seed
 
 WAIT, ANSWER = 0, 1
 OPS = ("WAIT", "ANSWER")

@@ -10,10 +10,10 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import Compose
 
-from .. import keys
-from ..errors import ConfigError
-from ..policies import ActorCritic
-from ..transforms import HiddenStateReset
+from tamiyo_trl import keys
+from tamiyo_trl.errors import ConfigError
+from tamiyo_trl.policies import ActorCritic
+from tamiyo_trl.transforms import HiddenStateReset
 
 
 class StateSwap(TensorDictModuleBase):

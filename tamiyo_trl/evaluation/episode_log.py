@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..envs import GrowthConfig
-from ..envs.actions import Op
-from ..seeds import Lifecycle, Stage
-from .rollout import Episode
+from tamiyo_trl.envs import GrowthConfig
+from tamiyo_trl.evaluation.rollout import Episode
+from tamiyo_trl.seeds import Lifecycle, Stage
+from tamiyo_trl.seeds.lifecycle import Op
 
 _LETTERS = {Op.GERMINATE: "G", Op.FOSSILIZE: "F", Op.CULL: "C"}
 _NUMBERS = ("seed", "deficit", "final_accuracy", "reward", "added_parameters", "germinated", "fossilized", "culled")
 _WHOLE = ("seed", "deficit", "germinated", "fossilized", "culled")
 COLUMNS = (*_NUMBERS, "actions", "val_accuracy")
+EPISODE_COLUMNS = (
+    *("seed", "deficit", "final_accuracy", "reward", "added_parameters"),
+    *("germinated", "fossilized", "culled"),
+)
 
 
 def write_log(path: Path, episodes: Sequence[Episode]) -> None:
@@ -99,3 +103,14 @@ def lives(action: np.ndarray, config: GrowthConfig) -> tuple[np.ndarray, np.ndar
         found.append((lifecycle.stage[0].numpy().copy(), kinds.copy(), lifecycle.alpha[0].numpy().copy()))
     stage, blueprint, alpha = (np.stack(part) for part in zip(*found, strict=True))
     return stage, blueprint, alpha
+
+
+def write_episodes(path: Path, results: Mapping[str, Sequence[Episode]]) -> None:
+    """Write one line per controller and held-out host."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["controller", *EPISODE_COLUMNS])
+        for controller, episodes in results.items():
+            writer.writerows(
+                [controller, *(getattr(episode, name) for name in EPISODE_COLUMNS)] for episode in episodes
+            )

@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from ..seeds import Stage
-from .rollout import Episode
+from tamiyo_trl.evaluation.rollout import Episode
+from tamiyo_trl.seeds import Stage
 
 _STAGE_COLOURS = {
     Stage.TRAINING: "#9ecae1",

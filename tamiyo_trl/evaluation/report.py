@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .metrics import Row
+from tamiyo_trl.evaluation.comparison import Row
 
 
 @dataclass(frozen=True)

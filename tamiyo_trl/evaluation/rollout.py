@@ -11,9 +11,9 @@ from tensordict import TensorDictBase
 from tensordict.nn import InteractionType, TensorDictModuleBase, set_interaction_type
 from torchrl.envs import EnvBase
 
-from .. import keys
-from ..errors import ConfigError, SpecError
-from ..seeding import derive_seed
+from tamiyo_trl import keys
+from tamiyo_trl.errors import ConfigError, SpecError
+from tamiyo_trl.seeding import derive_seed
 
 Tick = Callable[[int], None]
 Watch = Callable[[TensorDictBase], None]

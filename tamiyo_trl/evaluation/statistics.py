@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from ..errors import ConfigError
+from tamiyo_trl.errors import ConfigError
 
 
 @dataclass(frozen=True)

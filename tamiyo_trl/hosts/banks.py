@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..seeds.blueprints import BLUEPRINTS, SeedBirth, seed_network, seed_row
-from ..seeds.layers import Layer
-from ..seeds.rows import Rows
+from tamiyo_trl.lockstep.layers import Layer
+from tamiyo_trl.lockstep.rows import Rows
+from tamiyo_trl.seeds.blueprints import BLUEPRINTS, SeedBirth, seed_network, seed_row
 
 BankKey = tuple[str, int]  # blueprint, site
 

@@ -12,12 +12,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
-from ..seeding import generator
-from ..seeds.blueprints import new_statistics
-from ..seeds.convolution import Conv
-from ..seeds.layers import BatchNorm, Head, Layer, ReLU, Sequence
-from ..seeds.rows import Rows, join_row, size_of
+from tamiyo_trl.errors import ConfigError
+from tamiyo_trl.lockstep.convolution import Conv
+from tamiyo_trl.lockstep.layers import BatchNorm, Head, Layer, ReLU, Sequence
+from tamiyo_trl.lockstep.rows import Rows, join_row, size_of
+from tamiyo_trl.seeding import generator
+from tamiyo_trl.seeds.blueprints import new_statistics
 
 DOWNSAMPLES = ("pool", "stride", "none")
 

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..seeds.blending import Members, blend, unblend
-from ..seeds.layers import Run, aten
-from ..seeds.rows import Named, Rows
-from .banks import Bank
-from .cnn import HostConfig, host_network, to_rows
-from .optimiser import OptimConfig, Optimiser
+from tamiyo_trl.hosts.banks import Bank
+from tamiyo_trl.hosts.cnn import HostConfig, host_network, to_rows
+from tamiyo_trl.lockstep.layers import Run, aten
+from tamiyo_trl.lockstep.optimiser import OptimConfig, Optimiser
+from tamiyo_trl.lockstep.rows import Named, Rows
+from tamiyo_trl.seeds.blending import Members, blend, unblend
 
 
 @dataclass(frozen=True)

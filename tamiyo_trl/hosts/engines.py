@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import ConfigError
-from .cnn import HostConfig
+from tamiyo_trl.errors import ConfigError
+from tamiyo_trl.hosts.cnn import HostConfig
 
 ENGINES, PRECISIONS = ("auto", "grouped", "looped"), ("fp32", "bf16", "fp64")
 CACHE_BYTES = 16 << 20  # largest activation of one grouped pass on a CPU

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError, ConfigError
-from ..seeds.blueprints import SeedBirth
-from ..seeds.rows import Named, named_row
-from .banks import Seeds
-from .cnn import HostBirth, HostConfig, host_network, host_row
-from .cohort import Cohort, Epoch, EpochStats
-from .engines import make_engine
-from .evaluation import Evaluation, evaluate_cohort
-from .optimiser import OptimConfig
-from .state import describe, restore
+from tamiyo_trl.errors import CheckpointError, ConfigError
+from tamiyo_trl.hosts.banks import Seeds
+from tamiyo_trl.hosts.cnn import HostBirth, HostConfig, host_network, host_row
+from tamiyo_trl.hosts.cohort import Cohort, Epoch, EpochStats
+from tamiyo_trl.hosts.counterfactual import Evaluation, evaluate_cohort
+from tamiyo_trl.hosts.engines import make_engine
+from tamiyo_trl.hosts.state import describe, restore
+from tamiyo_trl.lockstep.optimiser import OptimConfig
+from tamiyo_trl.lockstep.rows import Named, named_row
+from tamiyo_trl.seeds.blueprints import SeedBirth
 
 
 class Fleet:

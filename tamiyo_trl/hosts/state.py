@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import CheckpointError
-from ..seeds.blueprints import BLUEPRINTS, new_statistics, seed_network
-from ..seeds.rows import Rows, size_of
-from .banks import Bank, Seeds
-from .cnn import HostConfig, host_network
+from tamiyo_trl.errors import CheckpointError
+from tamiyo_trl.hosts.banks import Bank, Seeds
+from tamiyo_trl.hosts.cnn import HostConfig, host_network
+from tamiyo_trl.lockstep.rows import Rows, size_of
+from tamiyo_trl.seeds.blueprints import BLUEPRINTS, new_statistics, seed_network
 
 
 def describe(hosts: Rows, seeds: Seeds) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """Policies: masked heads, memories, and the actor-critic built from an environment's specs."""
 
-from .actions import Heads, OneHotHeads, ScalarHead
-from .actor_critic import ActorCritic, ActorCriticOptions, make_actor_critic
-from .baselines import FixedSchedule, Heuristic, NeverGrow, Planting, RandomLegal
-from .cores import MemoryCore
-from .heads import CompositeMaskedHeads, MaskedHeads
-from .memories import GRU, LSTM, Feedforward, Frames, Memory
-from .trunks import SeparateTrunks, SharedTrunk
+from tamiyo_trl.policies.actor_critic import ActorCritic, ActorCriticOptions, make_actor_critic
+from tamiyo_trl.policies.baselines import FixedSchedule, Heuristic, NeverGrow, Planting, RandomLegal
+from tamiyo_trl.policies.heads.codes import Heads, OneHotHeads, ScalarHead
+from tamiyo_trl.policies.heads.masked_heads import CompositeMaskedHeads, MaskedHeads
+from tamiyo_trl.policies.memories.core import MemoryCore
+from tamiyo_trl.policies.memories.kinds import GRU, LSTM, Feedforward, Frames, Memory
+from tamiyo_trl.policies.trunks import SeparateTrunks, SharedTrunk
 
 __all__ = [
     "GRU",

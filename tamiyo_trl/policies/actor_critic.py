@@ -16,18 +16,18 @@ from tensordict.nn import (
 from torch import nn
 from torchrl.envs import Compose, EnvBase, InitTracker, RewardSum
 
-from .. import keys
-from ..errors import ConfigError, SpecError
-from ..seeding import derive_seed
-from ..transforms import FrameStack
-from .collection import CollectionPolicy
-from .cores import MemoryModule
-from .heads import CompositeMaskedHeads
-from .interface import AUTO, Interface, read_interface
-from .memories import Memory, resolve
-from .networks import Networks
-from .normaliser import Normaliser
-from .trunks import SharedTrunk, TrunkPlan, Trunks
+from tamiyo_trl import keys
+from tamiyo_trl.errors import ConfigError, SpecError
+from tamiyo_trl.policies.collection import CollectionPolicy
+from tamiyo_trl.policies.heads.masked_heads import CompositeMaskedHeads
+from tamiyo_trl.policies.interface import AUTO, Interface, read_interface
+from tamiyo_trl.policies.memories.core import MemoryModule
+from tamiyo_trl.policies.memories.kinds import Memory, resolve
+from tamiyo_trl.policies.networks import Networks
+from tamiyo_trl.policies.normaliser import Normaliser
+from tamiyo_trl.policies.trunks import SharedTrunk, TrunkPlan, Trunks
+from tamiyo_trl.seeding import derive_seed
+from tamiyo_trl.transforms import FrameStack
 
 FRAMES = "frames"  # float32 [E, window * F]: the latest observations side by side, oldest first
 

@@ -15,9 +15,9 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 
-from .. import keys
-from ..errors import ConfigError, SpecError
-from ..seeding import generator
+from tamiyo_trl import keys
+from tamiyo_trl.errors import ConfigError, SpecError
+from tamiyo_trl.seeding import generator
 
 WAIT, GERMINATE, FOSSILIZE, CULL = range(4)
 

@@ -9,8 +9,8 @@ from tensordict.nn import InteractionType, TensorDictModuleBase
 from tensordict.nn.probabilistic import interaction_type
 from torch import Tensor
 
-from .. import keys
-from .networks import Networks
+from tamiyo_trl import keys
+from tamiyo_trl.policies.networks import Networks
 
 
 class Readable(Protocol):

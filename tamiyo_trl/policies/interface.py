@@ -8,9 +8,9 @@ import torch
 from torchrl.data import Binary, TensorSpec
 from torchrl.envs import EnvBase
 
-from .. import keys
-from ..errors import SpecError
-from .actions import Heads, heads_of
+from tamiyo_trl import keys
+from tamiyo_trl.errors import SpecError
+from tamiyo_trl.policies.heads.codes import Heads, heads_of
 
 AUTO = "auto"  # take the mask under keys.ACTION_MASK where the environment shows one
 

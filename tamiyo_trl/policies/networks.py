@@ -9,13 +9,13 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 
-from .. import keys
-from ..errors import ConfigError
-from .factors import Factors, factorise
-from .initialisation import orthogonal
-from .interface import Interface
-from .normaliser import Normaliser
-from .trunks import Trunk, TrunkPlan, Trunks
+from tamiyo_trl import keys
+from tamiyo_trl.errors import ConfigError
+from tamiyo_trl.policies.heads.factors import Factors, factorise
+from tamiyo_trl.policies.initialisation import orthogonal
+from tamiyo_trl.policies.interface import Interface
+from tamiyo_trl.policies.normaliser import Normaliser
+from tamiyo_trl.policies.trunks import Trunk, TrunkPlan, Trunks
 
 
 class Networks(nn.Module):

@@ -8,9 +8,9 @@ from typing import Protocol
 from tensordict.nn import TensorDictModule, TensorDictModuleBase
 from torch import nn
 
-from .. import keys
-from .initialisation import orthogonal
-from .memories import Memory
+from tamiyo_trl import keys
+from tamiyo_trl.policies.initialisation import orthogonal
+from tamiyo_trl.policies.memories.kinds import Memory
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from functools import lru_cache
 
 import torch
 
-from ..errors import ConfigError
-from ..seeding import generator
-from .convolution import Conv, DepthwiseConv
-from .layers import BatchNorm, Blur, Layer, MixedNorm, ReLU, Residual, Sequence, SqueezeExcite
-from .rows import Rows, join_row, size_of
+from tamiyo_trl.errors import ConfigError
+from tamiyo_trl.lockstep.convolution import Conv, DepthwiseConv
+from tamiyo_trl.lockstep.layers import BatchNorm, Blur, Layer, MixedNorm, ReLU, Residual, Sequence, SqueezeExcite
+from tamiyo_trl.lockstep.rows import Rows, join_row, size_of
+from tamiyo_trl.seeding import generator
 
 SMALL_GAIN = 0.3  # of the last norm of the convolutional blueprints: born near-neutral, yet with a gradient
 

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from tamiyo_trl.errors import ConfigError
 
 
 class Stage(enum.IntEnum):
@@ -192,3 +192,12 @@ class Lifecycle:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore what `state_dict` returned."""
         self.stage, self.in_stage, self.age = (state[name].clone() for name in ("stage", "in_stage", "age"))
+
+
+class Op(enum.IntEnum):
+    """The operation. Sites count for all but WAIT, blueprints for GERMINATE only; else their one legal value is 0."""
+
+    WAIT = 0
+    GERMINATE = 1
+    FOSSILIZE = 2
+    CULL = 3

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torchrl.record.loggers import Logger
 
@@ -130,3 +131,10 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     reader = csv.DictReader(lines)
     columns = list(reader.fieldnames or [STEP])
     return columns, [row for row in reader if len(row) == len(columns) and None not in row.values()]
+
+
+def read_metrics(path: Path) -> dict[str, np.ndarray]:
+    """Return the columns of a metrics table, float64 [updates] each; an empty field is NaN."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}

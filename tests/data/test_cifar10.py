@@ -16,8 +16,9 @@ from threading import Thread
 import pytest
 import torch
 
-from tamiyo_trl.data import Corruption, DataSource, SplitSizes, make_task
+from tamiyo_trl.data import Corruption, DataSource, SplitSizes
 from tamiyo_trl.data import cifar10 as module
+from tamiyo_trl.data.tasks import make_task
 from tamiyo_trl.data.torchvision_shim import declare_operators, import_torchvision
 from tamiyo_trl.errors import ConfigError, DataError
 from tests.data.archives import archive, expect_archive, md5, unpack

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tamiyo_trl.data import Corruption, DataOrder, DigitsTask, SplitSizes, make_task
+from tamiyo_trl.data import Corruption, DataOrder, DigitsTask, SplitSizes
 from tamiyo_trl.data.digits import load_sources, source_splits
+from tamiyo_trl.data.tasks import make_task
 from tamiyo_trl.errors import ConfigError
 from tests.reference.digits import plain_place
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tamiyo_trl.data import Corruption, SplitSizes, TemplatesTask, make_task
+from tamiyo_trl.data import Corruption, SplitSizes, TemplatesTask
+from tamiyo_trl.data.tasks import make_task
 from tamiyo_trl.data.templates import LOOKS, SHARED_SEED, draw_patterns, shift_around
 from tamiyo_trl.errors import ConfigError
 

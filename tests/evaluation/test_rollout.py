@@ -12,13 +12,7 @@ from tamiyo_trl.data import SplitSizes
 from tamiyo_trl.envs import GrowthConfig, GrowthEnv, RecallEnv, TrainingConfig
 from tamiyo_trl.errors import ConfigError, SpecError
 from tamiyo_trl.evaluation import Episode, compare, evaluate, growth_summary, rollout_episodes
-from tamiyo_trl.evaluation.held_out import (
-    BASELINES,
-    kept,
-    load_episodes,
-    make_baseline,
-    save_episodes,
-)
+from tamiyo_trl.evaluation.baselines import BASELINES, kept, load_episodes, make_baseline, save_episodes
 from tamiyo_trl.policies import NeverGrow, RandomLegal, make_actor_critic
 
 TINY = GrowthConfig(

@@ -17,15 +17,7 @@ from tamiyo_trl import keys
 from tamiyo_trl.envs import RecallEnv
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.objectives import PPOLearner
-from tamiyo_trl.policies import (
-    GRU,
-    LSTM,
-    ActorCriticOptions,
-    Frames,
-    MemoryCore,
-    SeparateTrunks,
-    make_actor_critic,
-)
+from tamiyo_trl.policies import GRU, LSTM, ActorCriticOptions, Frames, MemoryCore, SeparateTrunks, make_actor_critic
 from tests.policies.zoo import KINDS, LEARN, SMALL, Kind, ZooEnv, lively, recomputed, rollout
 
 MEMORIES = ["lstm", "gru", "mlp", "frames"]

@@ -11,9 +11,7 @@ from torchrl.envs import ParallelEnv, TransformedEnv
 
 from tamiyo_trl import keys
 from tamiyo_trl.objectives import PPOLearner
-from tamiyo_trl.policies import (
-    make_actor_critic,
-)
+from tamiyo_trl.policies import make_actor_critic
 from tests.policies.zoo import LEARN, SMALL, Kind, ZooEnv, lively, recomputed, rollout
 
 

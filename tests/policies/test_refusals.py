@@ -8,10 +8,7 @@ from torchrl.data import Binary, Bounded, Categorical, Composite, Unbounded
 
 from tamiyo_trl import keys
 from tamiyo_trl.errors import ConfigError, SpecError
-from tamiyo_trl.policies import (
-    ActorCriticOptions,
-    make_actor_critic,
-)
+from tamiyo_trl.policies import ActorCriticOptions, make_actor_critic
 from tests.policies.zoo import SMALL, Kind, ZooEnv, rollout
 
 

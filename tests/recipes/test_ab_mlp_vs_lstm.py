@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from tamiyo_trl.evaluation import budgets, conduct
+from tamiyo_trl.studies import budgets, conduct
 from tests.recipes.loading import ROOT, load_recipe
 
 RECIPE = ROOT / "recipes" / "ab_mlp_vs_lstm.py"

@@ -9,8 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tamiyo_trl.evaluation.budgets import BUDGETS, run_of
-from tamiyo_trl.evaluation.study import train_run
+from tamiyo_trl.studies.budgets import BUDGETS, run_of
+from tamiyo_trl.studies.run import train_run
 from tests.recipes.loading import load_recipe
 
 ARM = "lstm-minimal"

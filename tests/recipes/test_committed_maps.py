@@ -12,8 +12,8 @@ from types import ModuleType
 
 import pytest
 
-from tamiyo_trl.evaluation.effect_tables import OVERVIEW, best_table, cull_table, overview_row
-from tamiyo_trl.evaluation.effects import acceptance
+from tamiyo_trl.studies.effects.map import acceptance
+from tamiyo_trl.studies.effects.tables import OVERVIEW, best_table, cull_table, overview_row
 
 ROOT = Path(__file__).parents[2]
 MAPS = ROOT / "docs" / "results" / "effects"

@@ -8,8 +8,8 @@ from types import ModuleType
 
 import pytest
 
-from tamiyo_trl.evaluation.budgets import TOY
-from tamiyo_trl.evaluation.evidence import Study
+from tamiyo_trl.studies.budgets import TOY
+from tamiyo_trl.studies.results import Study
 from tests.recipes.loading import load_recipe
 
 RUN = "frames-minimal/seed_0"

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tamiyo_trl.errors import ConfigError
+from tamiyo_trl.lockstep.layers import Run
+from tamiyo_trl.lockstep.rows import named_row, split_rows
 from tamiyo_trl.seeds.blueprints import BLUEPRINTS, SeedBirth, new_statistics, seed_network, seed_row
-from tamiyo_trl.seeds.layers import Run
-from tamiyo_trl.seeds.rows import named_row, split_rows
 from tests.reference.plain_host import PLAIN, module_tensor
 
 PARAMETERS = {  # C = 8, 16, 32, 64, 128

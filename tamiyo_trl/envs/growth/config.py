@@ -1,0 +1,150 @@
+"""The configuration of GrowthEnv: task, hosts, their training, lifecycle, observation and reward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tamiyo_trl.data import DataSource, SplitSizes
+from tamiyo_trl.data.tasks import TASKS
+from tamiyo_trl.envs.growth.family import make_family
+from tamiyo_trl.envs.growth.observations import feature_names, feature_set
+from tamiyo_trl.envs.growth.rewards import RewardConfig, reward_parts
+from tamiyo_trl.errors import ConfigError
+from tamiyo_trl.seeds import LifecycleConfig
+from tamiyo_trl.seeds.blueprints import BLUEPRINTS
+
+DEFAULT_BLUEPRINTS = ("norm", "attention", "depthwise", "conv_light", "conv_heavy", "wide", "lossy")
+FEW_IMAGES, MANY_IMAGES = 256, 512  # a host's epoch at 8x8 and at 16x16 and more
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How hosts and seeds train.
+
+    Attributes:
+        images_per_step: Training images per host and env step (one host epoch); 0 takes 256 where images are smaller
+            than 16 pixels, else 512 (see `GrowthConfig.images_per_step`).
+        batch_size: Minibatch size per host.
+        lr: Learning rate of host and seeds (SGD).
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD.
+        decay_from: First step at which the learning rate falls, linearly towards the episode's end; the episode's
+            length or more keeps it constant.
+        lr_floor: Share of the learning rate that remains at least.
+    """
+
+    images_per_step: int = 0
+    batch_size: int = 32
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    decay_from: int = 10
+    lr_floor: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 2 or self.images_per_step < 0:
+            raise ConfigError(
+                f"batch_size must be at least 2 and images_per_step not negative: "
+                f"got {self.batch_size} and {self.images_per_step}"
+            )
+        if self.lr <= 0:
+            raise ConfigError(f"lr must be positive, got {self.lr}")
+
+
+@dataclass(frozen=True)
+class GrowthConfig:
+    """What GrowthEnv simulates.
+
+    Attributes:
+        task: Image task: "digits" (embedded), "templates" or "fresh-templates" (procedural; fresh
+            ones differ between episodes), or "cifar10" (from disk).
+        image_size: Edge of the images in pixels (digits: 16 in colour, or 8 in grey, which is several times cheaper).
+        family: "mixed" draws a hidden deficit for each episode, "mixed:contrast" (or another of its deficits, or one
+            you registered) always has that one, "mixed:contrast+slow" one of these, "single" keeps one healthy host.
+        episode_steps: Env steps (host epochs) per episode.
+        channels: Width of each host block.
+        sites: Blocks behind which seeds may grow.
+        blueprints: Catalogue of seed architectures, by name.
+        data: Where "cifar10" lies, and whether to fetch it.
+        splits: Images per split of an episode.
+        training: How hosts and seeds train.
+        lifecycle: Timers of a seed's life.
+        observation: "minimal", "snapshot" or "summary".
+        reward: "gain", "sparse" or "contribution".
+        rewards: Scale and prices of the reward.
+        engine: How hosts are computed in lockstep: "auto", "grouped" or "looped".
+        precision: "fp32", or "bf16" autocast.
+    """
+
+    task: str = "digits"
+    image_size: int = 16
+    family: str = "mixed"
+    episode_steps: int = 25
+    channels: tuple[int, ...] = (8, 16, 32)
+    sites: tuple[int, ...] = (0, 1, 2)
+    blueprints: tuple[str, ...] = DEFAULT_BLUEPRINTS
+    data: DataSource = field(default_factory=DataSource)
+    splits: SplitSizes = field(default_factory=SplitSizes)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    lifecycle: LifecycleConfig = field(default_factory=LifecycleConfig)
+    observation: str = "snapshot"
+    reward: str = "gain"
+    rewards: RewardConfig = field(default_factory=RewardConfig)
+    engine: str = "auto"
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ConfigError(f"task must be one of {sorted(TASKS)}, got {self.task!r}")
+        feature_set(self.observation)
+        reward_parts(self.reward)
+        if self.episode_steps < self.lifecycle.life_steps:
+            raise ConfigError(
+                f"episode_steps must hold one seed life of {self.lifecycle.life_steps} steps, got {self.episode_steps}"
+            )
+        if not self.sites or any(not 0 <= site < len(self.channels) for site in self.sites):
+            raise ConfigError(f"sites must be block numbers 0..{len(self.channels) - 1}, got {self.sites}")
+        if list(self.sites) != sorted(set(self.sites)):
+            raise ConfigError(f"sites must be distinct and ascending, got {self.sites}")
+        if not self.blueprints or len(set(self.blueprints)) != len(self.blueprints):
+            raise ConfigError(f"blueprints must be distinct and at least one, got {self.blueprints}")
+        unknown = sorted(set(self.blueprints) - set(BLUEPRINTS))
+        if unknown:
+            raise ConfigError(f"blueprints must be of {', '.join(BLUEPRINTS)}; got {', '.join(unknown)}")
+        if self.image_size not in TASKS[self.task].image_sizes:
+            raise ConfigError(f"{self.task} has image sizes {TASKS[self.task].image_sizes}, got {self.image_size}")
+        if self.images_per_step % self.training.batch_size:
+            raise ConfigError(
+                f"batch_size must divide images_per_step: "
+                f"{self.training.batch_size} and {self.images_per_step} do not fit"
+            )
+        make_family(self.family, self.image_size, self.task)
+        if min(self.splits.train, self.splits.val, self.splits.test) < 1:
+            raise ConfigError(f"every split needs at least one image, got {self.splits}")
+
+    @property
+    def images_per_step(self) -> int:
+        """Training images per host and env step."""
+        own = FEW_IMAGES if self.image_size < 16 else MANY_IMAGES
+        return self.training.images_per_step or own
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Name of every observation column."""
+        return feature_names(feature_set(self.observation), len(self.sites), self.blueprints)
+
+    @classmethod
+    def spec(cls) -> GrowthConfig:
+        """Return the design spec's own setting, on the embedded images.
+
+        32-64-128 channels, one site after block 2, the five reference blueprints, the spec era's lifecycle, constant
+        learning rate 0.01, batches of 128. `FlatAction` makes its actions the spec's eight.
+        """
+        return cls(
+            family="single",
+            channels=(32, 64, 128),
+            sites=(1,),
+            blueprints=DEFAULT_BLUEPRINTS[:5],
+            training=TrainingConfig(batch_size=128, lr=0.01, decay_from=25),
+            lifecycle=LifecycleConfig.spec(),
+        )

@@ -1,0 +1,166 @@
+"""GrowthEnv: E real neural networks training on real images in lockstep, which a controller may grow.
+
+The TorchRL face of the world: specs, reset, step, legal random actions, state. What happens in a step is in `world.py`,
+what it is worth in `rewards.py`, what is seen of it in `observations.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+from torchrl.envs import EnvBase
+
+from tamiyo_trl import keys
+from tamiyo_trl.envs.growth import specs
+from tamiyo_trl.envs.growth.actions import HEADS, joint_actions
+from tamiyo_trl.envs.growth.config import GrowthConfig
+from tamiyo_trl.envs.growth.observations import Scene, feature_bounds, feature_set, observe
+from tamiyo_trl.envs.growth.readings import Readings
+from tamiyo_trl.envs.growth.rewards import pay, reward_parts
+from tamiyo_trl.envs.growth.situation import situation_text
+from tamiyo_trl.envs.growth.world import World
+from tamiyo_trl.errors import ConfigError
+from tamiyo_trl.seeding import generator
+
+
+class GrowthEnv(EnvBase):
+    """A natively batched environment of `n_envs` hosts; `envs/specs.py` lists what it shows, takes and returns.
+
+    Env e's k-th episode is a function of (seed, first_env + e, k) and its own actions alone.
+
+    Args:
+        config: What to simulate.
+        n_envs: Hosts trained in lockstep, E.
+        seed: Root of every random stream.
+        device: Where hosts and images live.
+        first_env: Number of the first env, so that several processes can share out the envs of one seed.
+
+    Attributes:
+        feature_names: Name of every observation column.
+        joint_actions: Every action that can ever be legal, int64 [A, 3]: the table `FlatAction` takes.
+        world: Hosts, seeds and episodes behind the environment.
+
+    Raises:
+        ConfigError: the configuration cannot work.
+        IllegalActionError: `step` received an action that the mask forbids.
+    """
+
+    head_names = HEADS
+
+    def __init__(
+        self,
+        config: GrowthConfig,
+        n_envs: int = 16,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        first_env: int = 0,
+    ) -> None:
+        if n_envs < 1:
+            raise ConfigError(f"n_envs must be at least 1, got {n_envs}")
+        super().__init__(device=torch.device(device), batch_size=torch.Size([n_envs]))
+        self.config, self.n_envs = config, n_envs
+        self.world = World(config, n_envs, seed, torch.device(device), first_env)
+        self._features = feature_set(config.observation)
+        n_sites, n_blueprints = len(config.sites), len(config.blueprints)
+        self.feature_names = config.feature_names
+        self.joint_actions = joint_actions(n_sites, n_blueprints)
+        self._action_rng = generator(seed, "random actions")
+        self._before = self.world.readings.clone()
+
+        low, high = feature_bounds(self._features, n_sites, config.blueprints)
+        self.observation_spec = specs.observation_spec(
+            low, high, n_envs, (n_sites, n_blueprints), reward_parts(config.reward)
+        ).to(self.device)
+        self.action_spec = specs.action_spec(n_envs, n_sites, n_blueprints).to(self.device)
+        self.reward_spec = specs.reward_spec(n_envs).to(self.device)
+        self.done_spec = specs.done_spec(n_envs).to(self.device)
+
+    def _set_seed(self, seed: int | None) -> None:
+        """Seed the coming episodes; the present ones go on undisturbed."""
+        if seed is not None:
+            self.world.episodes.restart(seed)
+            self._action_rng = generator(seed, "random actions")
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase:
+        rows = torch.ones(self.n_envs, dtype=torch.bool)
+        if tensordict is not None and "_reset" in tensordict.keys():
+            rows = tensordict["_reset"].reshape(self.n_envs).cpu()
+        if rows.any():
+            self.world.begin(rows)
+            self._before.assign(rows, self.world.readings)
+        nowhere = torch.zeros(self.n_envs, dtype=torch.bool)
+        unpaid = {part: torch.zeros(self.n_envs) for part in reward_parts(self.config.reward)}
+        return self._show(self.world.readings, nowhere, unpaid).update(self._end_flags(nowhere))
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
+        outcome = self.world.step(tensordict[keys.ACTION].cpu())
+        self._before = outcome.before
+        parts = pay(self.config.reward, outcome, self.config.rewards)
+        shown = self._show(outcome.before, outcome.fault, parts)
+        shown[keys.REWARD] = torch.stack(list(parts.values())).sum(0)[:, None].to(self.device)
+        return shown.update(self._end_flags(outcome.ended | outcome.fault))
+
+    def rand_action(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
+        """Write a random legal action: uniform over the legal ops, then over what is legal under the op."""
+        if tensordict is None:
+            tensordict = TensorDict({}, batch_size=self.batch_size, device=self.device)
+        weights = self.world.mask.float()
+        weights /= weights.sum((2, 3), keepdim=True).clamp(min=1.0)
+        flat = torch.multinomial(weights.flatten(1), 1, generator=self._action_rng).squeeze(-1)
+        tensordict[keys.ACTION] = torch.stack(torch.unravel_index(flat, weights.shape[1:]), dim=-1).to(self.device)
+        return tensordict
+
+    def render(self, env: int = 0) -> str:
+        """Return what a controller sees of one env and what it may do, as a text table."""
+        observation = observe(self._features, self._scene(self._before))[env]
+        world = self.world
+        return situation_text(self._features, observation, world.readings, env, world.mask[env], self.config.blueprints)
+
+    def _scene(self, before: Readings) -> Scene:
+        world, config = self.world, self.config
+        steps, parameters = config.episode_steps, world.fleet.host_parameters
+        return Scene(world.readings, before, world.history, steps, parameters, config.blueprints)
+
+    def _show(self, before: Readings, fault: Tensor, parts: dict[str, Tensor]) -> TensorDictBase:
+        """Return everything of this step but reward and end flags."""
+        world, now = self.world, self.world.readings
+        deficits = [float(world.episodes.deficit_number(host)) for host in range(self.n_envs)]
+        info = {
+            "val_accuracy": now.val_accuracy.nan_to_num(),
+            "train_accuracy": now.train_accuracy.nan_to_num(),
+            "final_accuracy": world.final_accuracy,
+            "added_parameters": now.added_parameters,
+            **world.counts,
+            "deficit": torch.tensor(deficits),
+            "diverged": fault.float(),
+            "episode_seed": world.episodes.seed,
+        }
+        sites = {"stage": now.stage, "blueprint": now.blueprint, "alpha": now.alpha}
+        shown = TensorDict(
+            {
+                keys.OBSERVATION: observe(self._features, self._scene(before)),
+                keys.ACTION_MASK: world.mask,
+                keys.REWARD_PARTS: {name: value.float()[:, None] for name, value in parts.items()},
+                keys.INFO: {name: value.clone()[:, None] for name, value in info.items()}
+                | {name: value.clone() for name, value in sites.items()},
+            },
+            batch_size=self.batch_size,
+        )
+        return shown.to(self.device)
+
+    def _end_flags(self, ended: Tensor) -> dict[str, Tensor]:
+        ended = ended[:, None].to(self.device)
+        return {keys.DONE: ended, keys.TERMINATED: ended.clone(), keys.TRUNCATED: torch.zeros_like(ended)}
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the whole live state, random streams included."""
+        return {"world": self.world.state_dict(), "action_rng": self._action_rng.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        """Restore what `state_dict` returned; the next step gives the numbers it would have given."""
+        self.world.load_state_dict(state_dict["world"])
+        self._before = self.world.readings.clone()
+        self._action_rng.set_state(state_dict["action_rng"])

@@ -1,0 +1,49 @@
+"""The same hosts shared out over several processes, by TorchRL's ParallelEnv or MultiSyncCollector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torchrl.envs import EnvBase, ParallelEnv
+
+from tamiyo_trl.envs.growth.config import GrowthConfig
+from tamiyo_trl.envs.growth.env import GrowthEnv
+from tamiyo_trl.errors import ConfigError
+
+
+def make_growth_env(config: GrowthConfig, n_envs: int, seed: int, processes: int = 1) -> EnvBase:
+    """Return the `n_envs` envs of this seed: one GrowthEnv [E], or a ParallelEnv [processes, E / processes] of them.
+
+    Env e plays the same episodes in both (to float tolerance: fleets of another size round differently). Every process
+    computes with one thread.
+
+    Raises:
+        ConfigError: the envs cannot be shared out equally.
+    """
+    makers = growth_env_makers(config, n_envs, seed, processes)
+    if processes == 1:
+        return GrowthEnv(config, n_envs, seed)
+    # With buffers the parent polls without pause and takes a core away from its workers.
+    return ParallelEnv(processes, makers, mp_start_method="spawn", use_buffers=False)
+
+
+def growth_env_makers(config: GrowthConfig, n_envs: int, seed: int, processes: int) -> list[Callable[[], GrowthEnv]]:
+    """Return one maker of a GrowthEnv [E / processes] per process; together they are the `n_envs` envs of this seed.
+
+    A MultiSyncCollector takes them as they are. It waits for the slower process once per batch, not once per step as
+    ParallelEnv does, and so gets more out of the cores.
+
+    Raises:
+        ConfigError: the envs cannot be shared out equally.
+    """
+    if processes < 1 or n_envs % processes:
+        raise ConfigError(f"n_envs must be a multiple of processes: {n_envs} is not of {processes}")
+    each = n_envs // processes
+    return [partial(_in_worker, config, each, seed, first_env=worker * each) for worker in range(processes)]
+
+
+def _in_worker(config: GrowthConfig, n_envs: int, seed: int, first_env: int) -> GrowthEnv:
+    torch.set_num_threads(1)
+    return GrowthEnv(config, n_envs, seed, first_env=first_env)

@@ -1,0 +1,1 @@
+"""Heads: one exact joint distribution over several masked categorical choices."""

@@ -1,0 +1,108 @@
+"""How an environment writes a discrete action: sizes and names of its heads, and the coding of an action tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torchrl.data import Categorical, MultiCategorical, MultiOneHot, OneHot, TensorSpec
+
+from tamiyo_trl.errors import SpecError
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Several heads as indices side by side: a MultiCategorical action, int64 [*B, D].
+
+    Attributes:
+        nvec: number of values of each head.
+        head_names: name of each head, in order.
+        dtype: dtype of an action tensor.
+    """
+
+    nvec: tuple[int, ...]
+    head_names: tuple[str, ...] = ()
+    dtype: torch.dtype = field(default=torch.int64)
+
+    def __post_init__(self) -> None:
+        """Name the heads `head_0`, `head_1`, ... where no names are given."""
+        names = self.head_names or tuple(f"head_{i}" for i in range(len(self.nvec)))
+        if len(names) != len(self.nvec) or len(set(names)) != len(names):
+            raise SpecError(f"head_names must name {len(self.nvec)} heads, each differently, got {names}")
+        object.__setattr__(self, "head_names", tuple(names))
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Trailing shape of an action tensor."""
+        return (len(self.nvec),)
+
+    def encode(self, index: Tensor) -> Tensor:
+        """Return the action tensor of head indices int64 [*B, D]."""
+        return index.to(self.dtype)
+
+    def decode(self, action: Tensor) -> Tensor:
+        """Return head indices int64 [*B, D] of an action tensor."""
+        return action.to(torch.int64)
+
+
+class ScalarHead(Heads):
+    """One head as a bare index: a Categorical action, int64 [*B]."""
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Trailing shape of an action tensor."""
+        return ()
+
+    def encode(self, index: Tensor) -> Tensor:
+        """Return the action tensor of head indices int64 [*B, 1]."""
+        return index.squeeze(-1).to(self.dtype)
+
+    def decode(self, action: Tensor) -> Tensor:
+        """Return head indices int64 [*B, 1] of an action tensor."""
+        return action.to(torch.int64).unsqueeze(-1)
+
+
+class OneHotHeads(Heads):
+    """Heads as one-hot vectors side by side: a OneHot or MultiOneHot action, [*B, sum(nvec)]."""
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Trailing shape of an action tensor."""
+        return (sum(self.nvec),)
+
+    def encode(self, index: Tensor) -> Tensor:
+        """Return the action tensor of head indices int64 [*B, D]."""
+        parts = [torch.nn.functional.one_hot(index[..., i], n) for i, n in enumerate(self.nvec)]
+        return torch.cat(parts, -1).to(self.dtype)
+
+    def decode(self, action: Tensor) -> Tensor:
+        """Return head indices int64 [*B, D] of an action tensor."""
+        return torch.stack([part.to(torch.int64).argmax(-1) for part in action.split(self.nvec, -1)], -1)
+
+
+def heads_of(spec: TensorSpec, batch_size: torch.Size, head_names: tuple[str, ...] = ()) -> Heads:
+    """Return how an action spec writes its heads.
+
+    Raises:
+        SpecError: the spec is not Categorical, MultiCategorical, OneHot or MultiOneHot with a flat event.
+    """
+    shape = tuple(spec.shape[len(batch_size) :])
+    kind: type[Heads]
+    if isinstance(spec, MultiOneHot):
+        nvec, kind = tuple(int(box.n) for box in spec.space.boxes), OneHotHeads
+    elif isinstance(spec, OneHot):
+        nvec, kind = (int(spec.space.n),), OneHotHeads
+    elif isinstance(spec, MultiCategorical):
+        nvec, kind = tuple(int(n) for n in torch.as_tensor(spec.nvec).reshape(-1, shape[-1])[0]), Heads
+    elif isinstance(spec, Categorical):
+        nvec, kind = (int(spec.space.n),), ScalarHead if shape == () else Heads
+    else:
+        raise SpecError(
+            f"action spec {type(spec).__name__} cannot be served: allowed are Categorical, MultiCategorical, OneHot "
+            "and MultiOneHot"
+        )
+    heads = kind(nvec, head_names, spec.dtype)
+    if shape != heads.event_shape:
+        raise SpecError(f"an action of trailing shape {shape} cannot be served: {heads.event_shape} is allowed here")
+    return heads

@@ -1,0 +1,1 @@
+"""Memories: what the controller carries from step to step; a new one is a core and a kind."""

@@ -1,0 +1,1 @@
+"""The map of effects: what every seed is worth under every deficit."""

@@ -1,0 +1,1 @@
+"""Measures: one success metric or explanation a file."""
