@@ -14,7 +14,8 @@ from torch import Tensor
 
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.lockstep.convolution import Conv
-from tamiyo_trl.lockstep.layers import BatchNorm, Head, Layer, ReLU, Sequence
+from tamiyo_trl.lockstep.layers import Head, Layer, ReLU, Sequence
+from tamiyo_trl.lockstep.norms import BatchNorm
 from tamiyo_trl.lockstep.rows import Rows, join_row, size_of
 from tamiyo_trl.seeding import generator
 from tamiyo_trl.seeds.blueprints import new_statistics

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tamiyo_trl.hosts.banks import Bank
 from tamiyo_trl.hosts.cnn import HostConfig, host_network, to_rows
-from tamiyo_trl.lockstep.layers import Run, aten
+from tamiyo_trl.lockstep.layers import Context, aten
 from tamiyo_trl.lockstep.optimiser import OptimConfig, Optimiser
 from tamiyo_trl.lockstep.rows import Named, Rows
 from tamiyo_trl.seeds.blending import Members, blend, unblend
@@ -49,7 +49,7 @@ class Cohort:
         incubating: bool [n, S].
         alive: bool [n]; cleared, in place, for a host whose loss or gradient is not finite.
         dtype: of activations.
-        alike: whether a row must have the same bits whatever runs beside it, also where nothing does.
+        batch_invariant: whether a row must have the same bits whatever runs beside it, also where nothing does.
     """
 
     config: HostConfig
@@ -59,7 +59,7 @@ class Cohort:
     incubating: Tensor
     alive: Tensor
     dtype: torch.dtype
-    alike: bool
+    batch_invariant: bool
 
     def __len__(self) -> int:
         return len(self.hosts)
@@ -68,9 +68,9 @@ class Cohort:
         """Return a list of numbers as an int64 tensor."""
         return torch.tensor(hosts, dtype=torch.long, device=self.alpha.device)
 
-    def is_solo(self, rows: int) -> bool:
-        """Return whether so many rows need `Run.solo`."""
-        return self.alike and rows == 1
+    def is_lone_row(self, rows: int) -> bool:
+        """Return whether so many rows need `Context.lone_row`."""
+        return self.batch_invariant and rows == 1
 
 
 class BankRun:
@@ -80,11 +80,11 @@ class BankRun:
         self.site, self.network, self.hosts = bank.site, bank.network, cohort.index(bank.hosts)
         alpha, incubating = (t[self.hosts, bank.site] for t in (cohort.alpha, cohort.incubating))
         self.members = Members.of(self.hosts, alpha, incubating)
-        self.run = Run(parameters, bank.rows.buffers, training=True, solo=cohort.is_solo(len(bank.hosts)))
+        self.ctx = Context(parameters, bank.rows.buffers, training=True, lone_row=cohort.is_lone_row(len(bank.hosts)))
 
     def backward(self, g: Tensor) -> Tensor:
         """Run the seeds backward; the gradient of what they read is worked out only where the host hears one."""
-        return self.network.backward(g, self.run, inward=self.members.any_heard)
+        return self.network.backward(g, self.ctx, needs_input_grad=self.members.any_active)
 
 
 class Epoch:
@@ -99,7 +99,7 @@ class Epoch:
         self.rows = [rows for rows, _ in groups]
         self.optimiser = Optimiser(groups, lr.index_select(0, self.owners), optim)
         own, *grown = self.optimiser.parameters
-        self.run = Run(own, cohort.hosts.buffers, training=True, solo=cohort.is_solo(self.n))
+        self.ctx = Context(own, cohort.hosts.buffers, training=True, lone_row=cohort.is_lone_row(self.n))
         self.banks = [BankRun(cohort, bank, parameters) for bank, parameters in zip(banks, grown)]
         sites = range(len(self.network.blocks))
         self.at_site = [[b for b in self.banks if b.site == site] for site in sites]
@@ -136,9 +136,9 @@ class Epoch:
         target, batch = labels.unsqueeze(2), labels.shape[1]
         log_p = F.log_softmax(logits, 2)
         loss = -log_p.gather(2, target).squeeze(2).mean(1)
-        pull = torch.zeros_like(log_p).scatter_(2, target, -1.0 / batch)
-        self._backward(aten._log_softmax_backward_data(pull, log_p, 2, log_p.dtype))
-        grad, norms = self.optimiser.gather([self.run.grads, *(b.run.grads for b in self.banks)])
+        grad_logits = torch.zeros_like(log_p).scatter_(2, target, -1.0 / batch)
+        self._backward(aten._log_softmax_backward_data(grad_logits, log_p, 2, log_p.dtype))
+        grad, norms = self.optimiser.gather([self.ctx.grads, *(b.ctx.grads for b in self.banks)])
         alive = self.cohort.alive
         alive &= loss.isfinite()
         alive &= torch.zeros_like(loss).index_add_(0, self.owners, norms).isfinite()  # norms are not negative
@@ -148,18 +148,18 @@ class Epoch:
     def _forward(self, x: Tensor) -> Tensor:
         """Return logits [n, B, classes]."""
         for block, banks in zip(self.network.blocks, self.at_site):
-            x = block.forward(x, self.run)
+            x = block.forward(x, self.ctx)
             if banks:
                 taken = [b.members.take(x) for b in banks]
-                grown = [b.network.forward(h, b.run) for b, h in zip(banks, taken)]
+                grown = [b.network.forward(h, b.ctx) for b, h in zip(banks, taken)]
                 x = blend(x, [b.members for b in banks], taken, grown)
-        return self.network.head.forward(x, self.run)
+        return self.network.head.forward(x, self.ctx)
 
     def _backward(self, g: Tensor) -> None:
         """Leave every parameter's gradient in its run, for the logits' gradient g."""
-        g = self.network.head.backward(g, self.run)
+        g = self.network.head.backward(g, self.ctx)
         blocks = list(enumerate(zip(self.network.blocks, self.at_site)))
         for site, (block, banks) in reversed(blocks):
             for b in banks:
                 unblend(g, b.members, b.backward)
-            g = block.backward(g, self.run, inward=site > 0)
+            g = block.backward(g, self.ctx, needs_input_grad=site > 0)

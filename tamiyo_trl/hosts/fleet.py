@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
@@ -159,10 +160,19 @@ class Fleet:
         """Yield each pass's hosts and their cohort; `images` per host run at a time."""
         for s in self.engine.passes(self.n_hosts, images):
             banks = [b for b in (bank.span(s.start, s.stop) for bank in self._seeds.banks.values()) if b]
-            rows = self._hosts.span(s.start, s.stop)
-            alpha, incubating, alive = self._alpha[s], self._incubating[s], self.finite[s]
-            dtype, alike = self.engine.activation_dtype, self.engine.name == "grouped"
-            yield s, Cohort(self.host, rows, banks, alpha, incubating, alive, dtype, alike)
+            yield (
+                s,
+                Cohort(
+                    config=self.host,
+                    hosts=self._hosts.span(s.start, s.stop),
+                    banks=banks,
+                    alpha=self._alpha[s],
+                    incubating=self._incubating[s],
+                    alive=self.finite[s],
+                    dtype=self.engine.activation_dtype,
+                    batch_invariant=self.engine.name == "grouped",
+                ),
+            )
 
     # ---- what it holds ---------------------------------------------------------------------------------------------
 
@@ -204,8 +214,7 @@ class Fleet:
             raise ConfigError("a fleet needs at least one host: got none")
         self._check_hosts(indices)
         at = torch.tensor(list(indices), dtype=torch.long, device=self.device)
-        new = Fleet.__new__(Fleet)
-        new.__dict__.update(self.__dict__)
+        new = copy.copy(self)
         new.n_hosts = len(indices)
         new._hosts, new._seeds = self._hosts.take(at), self._seeds.take(list(indices))
         new._alpha, new._incubating, new.finite = self._alpha[at], self._incubating[at], self.finite[at]

@@ -41,35 +41,35 @@ def convolve(conv: ConvShape, x: Tensor, weight: Tensor, n: int) -> Tensor:
     return F.conv2d(x, weight, None, conv.stride, conv.kernel // 2, 1, conv.groups(n))
 
 
-def pull(
-    conv: ConvShape, g: Tensor, x: Tensor, weight: Tensor, n: int, inward: bool, outward: bool
+def conv_backward(
+    conv: ConvShape, g: Tensor, x: Tensor, weight: Tensor, n: int, needs_input_grad: bool, needs_weight_grad: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return the gradients of n rows' x (if `inward`) and weight (if `outward`)."""
-    stride, padding, mask = [conv.stride] * 2, [conv.kernel // 2] * 2, [inward, outward, False]
+    """Return the gradients of n rows' x (if `needs_input_grad`) and weight (if `needs_weight_grad`)."""
+    stride, padding, mask = [conv.stride] * 2, [conv.kernel // 2] * 2, [needs_input_grad, needs_weight_grad, False]
     groups = conv.groups(n)
     gx, gw, _ = aten.convolution_backward(g, x, weight, None, stride, padding, [1, 1], False, [0, 0], groups, mask)
     return gx, gw
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Invariance:
     """Whether one row alone gets the bits it gets beside others, in each pass of a convolution."""
 
     forward: bool
-    inward: bool
-    weight: bool
+    input_grad: bool
+    weight_grad: bool
 
 
-ALWAYS = Agreement(True, True, True)
+ALWAYS = Invariance(True, True, True)
 
 
-def solo_agrees(conv: ConvShape, x: Tensor) -> Agreement:
+def library_is_invariant(conv: ConvShape, x: Tensor) -> Invariance:
     """Return in which passes one row alone gets the bits that it gets beside others, for activations like x."""
     return _probe(conv, tuple(x.shape), x.dtype, x.device)
 
 
 @lru_cache(maxsize=512)
-def _probe(conv: ConvShape, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Agreement:
+def _probe(conv: ConvShape, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Invariance:
     """Compare a row alone with the same row beside a copy.
 
     Convolution libraries give a group the same bits for every number of groups from two up, but may choose another
@@ -80,9 +80,9 @@ def _probe(conv: ConvShape, shape: tuple[int, ...], dtype: torch.dtype, device: 
     weight = torch.randn(conv.shapes()[conv.name], generator=rng).to(device, dtype, memory_format=torch.channels_last)
     y, y2 = convolve(conv, x, weight, 1), half(convolve(conv, double(x), torch.cat([weight, weight]), 2))
     g = torch.randn(y.shape, generator=rng).to(device, dtype, memory_format=torch.channels_last)
-    gx, gw = pull(conv, g, x, weight, 1, True, True)
-    gx2, gw2 = pull(conv, double(g), double(x), torch.cat([weight, weight]), 2, True, True)
-    return Agreement(torch.equal(y, y2), torch.equal(gx, half(gx2)), torch.equal(gw, gw2[: len(gw)]))
+    gx, gw = conv_backward(conv, g, x, weight, 1, True, True)
+    gx2, gw2 = conv_backward(conv, double(g), double(x), torch.cat([weight, weight]), 2, True, True)
+    return Invariance(torch.equal(y, y2), torch.equal(gx, half(gx2)), torch.equal(gw, gw2[: len(gw)]))
 
 
 def double(x: Tensor) -> Tensor:

@@ -1,13 +1,14 @@
-"""Convolutions of many rows at once, each computed in the way that is fastest for its map and channels."""
+"""Convolutions of many rows at once, each by the algorithm that is fastest for its map and channels."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
+from tamiyo_trl.lockstep.conv_algorithms import GROUPED, ONE_BY_ONE, POINTWISE, UNROLLED, WINDOWS, ConvAlgorithm
 from tamiyo_trl.lockstep.conv_library import ConvShape
-from tamiyo_trl.lockstep.conv_ways import GROUPED, ONE_BY_ONE, POINTWISE, UNROLLED, WINDOWS, Way
-from tamiyo_trl.lockstep.layers import Layer, Run
+from tamiyo_trl.lockstep.layers import Context, Layer
 from tamiyo_trl.lockstep.rows import Named, uniform
 
 FEW_CHANNELS = 8
@@ -17,12 +18,13 @@ SMALL_WIDTH, FEW_CHANNELS_WIDTH, GREY_WIDTH = 2, 4, 16  # measured: up to where 
 class Conv(ConvShape, Layer):
     """Same-padded convolution without bias; see `ConvShape`."""
 
-    def draw(self, rng: torch.Generator) -> Named:  # noqa: D102
+    @override
+    def draw(self, rng: torch.Generator) -> Named:
         shape = self.shapes()[self.name]
         return {self.name: uniform(shape, self.c_in * self.kernel**2, rng)}
 
-    def way(self, x: Tensor) -> Way:
-        """Return the way to compute this for activations like x: the same for every number of rows."""
+    def algorithm(self, x: Tensor) -> ConvAlgorithm:
+        """Return the algorithm for activations like x: the same for every number of rows."""
         if not _on_cpu(x):
             return GROUPED
         if self.kernel == 1:
@@ -33,24 +35,28 @@ class Conv(ConvShape, Layer):
             return UNROLLED
         return ONE_BY_ONE if self.c_in < FEW_CHANNELS else GROUPED
 
-    def forward(self, x: Tensor, run: Run) -> Tensor:  # noqa: D102
-        way = self.way(x)
-        out = way.forward(self, x, run)
-        run.keep(way)
+    @override
+    def forward(self, x: Tensor, ctx: Context) -> Tensor:
+        algorithm = self.algorithm(x)
+        out = algorithm.forward(self, x, ctx)
+        ctx.save_for_backward(algorithm)
         return out
 
-    def backward(self, g: Tensor, run: Run, inward: bool = True) -> Tensor:  # noqa: D102
-        way: Way = run.tape.pop()
-        return way.backward(self, g, run, inward)
+    @override
+    def backward(self, g: Tensor, ctx: Context, needs_input_grad: bool = True) -> Tensor:
+        algorithm: ConvAlgorithm = ctx.tape.pop()
+        return algorithm.backward(self, g, ctx, needs_input_grad)
 
 
 class DepthwiseConv(Conv):
     """Same-padded depthwise convolution; weight [n, C, 1, k, k]."""
 
-    def groups(self, n: int) -> int:  # noqa: D102
+    @override
+    def groups(self, n: int) -> int:
         return n * self.c_out
 
-    def way(self, x: Tensor) -> Way:  # noqa: D102
+    @override
+    def algorithm(self, x: Tensor) -> ConvAlgorithm:
         return WINDOWS if _on_cpu(x) and x.shape[3] <= SMALL_WIDTH else GROUPED
 
 

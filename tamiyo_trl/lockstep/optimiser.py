@@ -1,8 +1,8 @@
 """SGD with momentum and weight decay for rows of many forms at once, each row with its own learning rate.
 
 While an epoch lasts, all parameters lie in one flat tensor, parameter after parameter and within a parameter row after
-row: layers read views of it, and a step is a handful of operations whatever the number of banks. Kernels lie there
-inside out, as [n, k, k, C, O], which `seeds.unrolled` copies in long runs.
+row: layers read views of it, and a step is a handful of operations whatever the number of banks. Kernels [n, O, C,
+k, k] lie there transposed, as [n, k, k, C, O], because `lockstep.unrolled` then copies long contiguous runs.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Optimiser:
         lengths = torch.tensor([size for size, n in segments for _ in range(n)] + [len(padding)], device=lr.device)
         starts = [sum(counts[:i]) for i in range(len(counts))]
         owners = [torch.arange(a, a + n) for a, n, (_, shapes) in zip(starts, counts, groups) for _ in shapes]
-        owners.append(torch.tensor([sum(counts)]))  # nobody's: the padding
+        owners.append(torch.tensor([sum(counts)]))  # the padding belongs to no row
         self.lengths, self.owners, self.n_rows = lengths, torch.cat(owners).to(lr.device), sum(counts)
         self.counts = [n for _, n in segments] + [1]
         self.pieces = [size * n for size, n in segments] + [len(padding)]

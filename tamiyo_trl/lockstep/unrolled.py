@@ -58,7 +58,7 @@ class Form:
 
     @property
     def windows(self) -> int:
-        """L."""
+        """Number of windows of an image, L."""
         return 1 if self.is_whole else self.out_height
 
     @property
@@ -67,7 +67,7 @@ class Form:
         return max(self.height + 1, self.stride * (self.out_height - 1) + 3)
 
     def taps(self) -> Tensor:
-        """Return int64 [I, J]: by which tap of the kernel an output of a window sees a pixel of it, or `NO_TAP`."""
+        """Return int64 [I, J]: the kernel tap (0 to 8) that joins input pixel i to output pixel j, or `NO_TAP`."""
         lines, out_lines = (self.height, self.out_height) if self.is_whole else (3, 1)
         first = -1 if self.is_whole else 0  # the line of the window that the first output line sees first
         y, x, out_y, out_x = (torch.arange(k) for k in (lines, self.width, out_lines, self.out_width))

@@ -1,4 +1,6 @@
-"""How a seed enters its host: who hears whom in the forward pass, and who learns from whom in the backward pass.
+"""How seeds enter their hosts: the blended output forward, and the gradient of host and seed backward.
+
+Example: a bank of seeds on rows 2 and 5 of n = 8, 5 incubating: `rows` [2, 5], `active` [0], `active_rows` [2].
 
 Incubating: out = h bit for bit; the seed learns from the host's loss as if its output had been used (straight-through);
 the host gets exactly its own gradient. Otherwise: out = (1 - a) h + a s(h), and gradients follow it. Activations are
@@ -22,41 +24,41 @@ class Members:
 
     Attributes:
         rows: int64 [m], the row each seed reads.
-        heard: int64 [k], positions in `rows` of the seeds that are not incubating.
-        targets: int64 [k], their rows.
+        active: int64 [k], positions in `rows` of the seeds that are not incubating.
+        active_rows: int64 [k], their rows.
         alpha: float [k, 1, 1, 1, 1], their weights.
-        pull: float [m, 1, 1, 1, 1], what of the host's gradient each seed learns from: alpha, or 1 in the incubator.
+        grad_scale: float [m, 1, 1, 1, 1], weight of the host's gradient for each seed: alpha, or 1 incubating.
     """
 
     rows: Tensor
-    heard: Tensor
-    targets: Tensor
+    active: Tensor
+    active_rows: Tensor
     alpha: Tensor
-    pull: Tensor
+    grad_scale: Tensor
 
     @staticmethod
     def of(rows: Tensor, alpha: Tensor, incubating: Tensor) -> Members:
         """Return the members `rows` [m] with each one's alpha and whether it incubates."""
-        heard = (~incubating).nonzero().flatten()
-        pull = torch.where(incubating, 1.0, alpha).to(alpha.dtype)
-        return Members(rows, heard, rows[heard], alpha[heard].view(EACH), pull.view(EACH))
+        active = (~incubating).nonzero().flatten()
+        grad_scale = torch.where(incubating, 1.0, alpha).to(alpha.dtype)
+        return Members(rows, active, rows[active], alpha[active].view(EACH), grad_scale.view(EACH))
 
     @property
-    def any_heard(self) -> bool:
+    def any_active(self) -> bool:
         """Whether the host hears any of these seeds."""
-        return len(self.heard) > 0
+        return len(self.active) > 0
 
     def take(self, x: Tensor) -> Tensor:
         """Return a copy [m, B, H, W, C] of the members' rows of x [n, B, H, W, C]."""
         return x.index_select(0, self.rows)
 
-    def only_heard(self, x: Tensor) -> Tensor:
+    def only_active(self, x: Tensor) -> Tensor:
         """Return the heard seeds [k, B, H, W, C] of x [m, B, H, W, C]."""
-        return x if len(self.heard) == len(self.rows) else x.index_select(0, self.heard)
+        return x if len(self.active) == len(self.rows) else x.index_select(0, self.active)
 
-    def put_heard(self, x: Tensor, rows: Tensor) -> None:
+    def put_active(self, x: Tensor, rows: Tensor) -> None:
         """Overwrite the heard seeds' rows of x [n, B, H, W, C] by `rows` [k, B, H, W, C]."""
-        x.index_copy_(0, self.targets, rows)
+        x.index_copy_(0, self.active_rows, rows)
 
 
 def blend(h: Tensor, banks: Sequence[Members], taken: Sequence[Tensor], seeds: Sequence[Tensor]) -> Tensor:
@@ -64,13 +66,13 @@ def blend(h: Tensor, banks: Sequence[Members], taken: Sequence[Tensor], seeds: S
 
     taken, seeds: what each bank's seeds read and made of it, [m, B, H, W, C].
     """
-    if not any(members.any_heard for members in banks):
+    if not any(members.any_active for members in banks):
         return h
     out = h.clone()
     for members, own, s in zip(banks, taken, seeds):
-        if members.any_heard:
-            members.put_heard(
-                out, torch.lerp(members.only_heard(own), members.only_heard(s), members.alpha.to(h.dtype))
+        if members.any_active:
+            members.put_active(
+                out, torch.lerp(members.only_active(own), members.only_active(s), members.alpha.to(h.dtype))
             )
     return out
 
@@ -82,9 +84,9 @@ def unblend(g: Tensor, members: Members, through_seeds: Callable[[Tensor], Tenso
         keeps its gradient untouched.
     """
     taken = members.take(g)
-    if not members.any_heard:
+    if not members.any_active:
         through_seeds(taken)
         return
-    back = through_seeds(taken * members.pull.to(g.dtype))
-    own = members.only_heard(taken) * (1 - members.alpha.to(g.dtype))
-    members.put_heard(g, own.add_(members.only_heard(back)))
+    back = through_seeds(taken * members.grad_scale.to(g.dtype))
+    own = members.only_active(taken) * (1 - members.alpha.to(g.dtype))
+    members.put_active(g, own.add_(members.only_active(back)))

@@ -13,7 +13,8 @@ import torch
 
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.lockstep.convolution import Conv, DepthwiseConv
-from tamiyo_trl.lockstep.layers import BatchNorm, Blur, Layer, MixedNorm, ReLU, Residual, Sequence, SqueezeExcite
+from tamiyo_trl.lockstep.layers import Blur, Layer, ReLU, Residual, Sequence
+from tamiyo_trl.lockstep.norms import BatchNorm, MixedNorm, SqueezeExcite
 from tamiyo_trl.lockstep.rows import Rows, join_row, size_of
 from tamiyo_trl.seeding import generator
 

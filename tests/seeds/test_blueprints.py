@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tamiyo_trl.errors import ConfigError
-from tamiyo_trl.lockstep.layers import Run
+from tamiyo_trl.lockstep.layers import Context
 from tamiyo_trl.lockstep.rows import named_row, split_rows
 from tamiyo_trl.seeds.blueprints import BLUEPRINTS, SeedBirth, new_statistics, seed_network, seed_row
 from tests.reference.plain_host import PLAIN, module_tensor
@@ -87,19 +87,19 @@ def test_a_bank_computes_and_differentiates_like_plain_modules(
         out.backward(g[member].permute(0, 3, 1, 2))
         plain.append((module, inner, out.detach()))
 
-    run = Run(p, statistics, training, solo=members == 1)
-    out = network.forward(x.clone(), run)
+    ctx = Context(p, statistics, training, lone_row=members == 1)
+    out = network.forward(x.clone(), ctx)
     for member, (_, _, expected) in enumerate(plain):
         torch.testing.assert_close(out[member], expected.permute(0, 2, 3, 1))
     if training:
-        gx = network.backward(g.clone(), run)
-        assert not run.tape
+        gx = network.backward(g.clone(), ctx)
+        assert not ctx.tape
         for member, (module, inner, _) in enumerate(plain):
             torch.testing.assert_close(gx[member], inner.grad.permute(0, 2, 3, 1))
             for key in shapes:
-                mine = run.grads[key].reshape(members, -1)[member]
+                mine = ctx.grads[key].reshape(members, -1)[member]
                 torch.testing.assert_close(mine, module_tensor(module, key).grad.flatten(), rtol=1e-6, atol=1e-8)
-            for key, moved in run.statistics.items():
+            for key, moved in ctx.statistics.items():
                 torch.testing.assert_close(moved[member], module_tensor(module, key))
 
 
@@ -108,16 +108,16 @@ def test_a_norm_seed_normalises_each_image_over_channels_and_space() -> None:
     # Born with w = 1, b = 0, s = 1 the seed returns z.
     row = seed_row(SeedBirth("norm", 0), 2)
     network = seed_network("norm", 2)
-    run = Run(split_rows(row.values, network.shapes()), {}, training=False)
-    out = network.forward(torch.tensor([1.0, 3.0]).view(1, 1, 1, 1, 2), run)
+    ctx = Context(split_rows(row.values, network.shapes()), {}, training=False)
+    out = network.forward(torch.tensor([1.0, 3.0]).view(1, 1, 1, 1, 2), ctx)
     assert out.flatten().tolist() == pytest.approx([-1.0, 1.0], abs=1e-4)
 
 
 def test_squeeze_excite_gates_by_twice_the_logistic_of_its_hidden_units() -> None:
     # C = 4, one hidden unit. mean x = (1, 1, 1, 1); down = (1, 1, 1, 1) -> 4; up = (0, 0.25, -0.25, 0.5) -> 0, 1, -1, 2
     # gates: 2 logistic(.) = 1, 1.46212, 0.53788, 1.76159
-    run = Run({"down": torch.ones(1, 1, 4), "up": torch.tensor([[[0.0], [0.25], [-0.25], [0.5]]])}, {}, False)
-    out = seed_network("attention", 4).forward(torch.ones(1, 1, 2, 2, 4), run)
+    ctx = Context({"down": torch.ones(1, 1, 4), "up": torch.tensor([[[0.0], [0.25], [-0.25], [0.5]]])}, {}, False)
+    out = seed_network("attention", 4).forward(torch.ones(1, 1, 2, 2, 4), ctx)
     assert out[0, 0, 0, 0].tolist() == pytest.approx([1.0, 1.46212, 0.53788, 1.76159], abs=1e-5)
 
 
