@@ -4,8 +4,8 @@
     python recipes/play.py --seed 7              # another host
     python recipes/play.py --env.image-size 16   # in colour, slower
 
-Each step shows what a controller sees, and the legal actions with their numbers. Enter a number; nothing entered waits,
-q quits. At the end the hidden deficit is told, never growing is played on the same host, and the timeline is drawn.
+One key a step: the screen shows which; Enter waits, h explains, q leaves. At the end the hidden deficit is told, and
+never growing, the best fixed schedule and every single planting meet the same host; the timeline is drawn.
 """
 
 from __future__ import annotations
@@ -17,15 +17,20 @@ from pathlib import Path
 import torch
 import tyro
 from rich.console import Console
+from rich.markdown import Markdown
 from torch import Tensor
 
+from tamiyo_trl.cli import progress_bar
 from tamiyo_trl.envs import GrowthConfig, GrowthEnv
 from tamiyo_trl.envs.growth.situation import legal_actions
 from tamiyo_trl.errors import ConfigError, TamiyoError
 from tamiyo_trl.evaluation import Episode, evaluate
+from tamiyo_trl.evaluation.baselines import make_baseline
 from tamiyo_trl.evaluation.plots import timeline
-from tamiyo_trl.policies import NeverGrow
+from tamiyo_trl.evaluation.screen import HELP, HELP_KEY, QUIT_KEY, WAIT_KEY, Situation, moves, screen
+from tamiyo_trl.policies import FixedSchedule, NeverGrow, Planting
 from tamiyo_trl.policies.baselines import Baseline
+from tamiyo_trl.studies.references import watching
 
 console = Console()
 PICTURES = (".png", ".pdf", ".svg")
@@ -58,23 +63,44 @@ class Person(Baseline):
     def __init__(self, env: GrowthEnv) -> None:
         super().__init__()
         self._env = env
+        self._accuracies: list[float] = []
 
     def choose(self, observation: Tensor, mask: Tensor) -> Tensor:
         """Show the situation and return the action entered, int64 [1, 3]."""
-        console.print("\n" + self._env.render(), highlight=False, markup=False, soft_wrap=True)
-        legal = legal_actions(mask[0].cpu())
+        world, config = self._env.world, self._env.config
+        now = world.readings
+        if int(now.step[0]) == 0:
+            self._accuracies = []
+        self._accuracies.append(float(now.val_accuracy[0]))
+        situation = Situation.read(now, 0, legal_actions(mask[0].cpu()), self._accuracies)
+        legal, note = moves(situation, config), ""
         while True:
-            try:
-                entered = input("action (number, nothing to wait, q to quit): ").strip().lower()
-            except EOFError as end:
-                raise Quit from end
-            if entered in ("q", "quit"):
-                raise Quit
-            if not entered:
-                return torch.tensor([legal[0]])  # WAIT is always legal and first
-            if entered.isdigit() and int(entered) < len(legal):
-                return torch.tensor([legal[int(entered)]])
-            console.print(f"an action is a number from 0 to {len(legal) - 1}, got {entered!r}", markup=False)
+            console.clear()
+            console.print("\n" + screen(situation, config, note), highlight=False, markup=False, soft_wrap=True)
+            entered = ask()
+            if entered in legal:
+                return torch.tensor([legal[entered]])
+            if entered == HELP_KEY:
+                console.print("\n" + HELP, highlight=False, markup=False)
+                ask("Enter goes back: ")
+                note = ""
+            else:
+                note = f"{entered!r} is no move now; the keys are {' '.join(sorted(legal))}, h helps, q leaves"
+
+
+def ask(prompt: str = "your move: ") -> str:
+    """Return the key entered; nothing entered waits.
+
+    Raises:
+        Quit: the person leaves.
+    """
+    try:
+        entered = input(prompt).strip() or WAIT_KEY
+    except EOFError as end:
+        raise Quit from end
+    if entered in (QUIT_KEY, "quit"):
+        raise Quit
+    return entered
 
 
 def main(argv: list[str]) -> int:
@@ -84,8 +110,9 @@ def main(argv: list[str]) -> int:
         torch.set_num_threads(args.threads)
         make_room(args.out)
         env = GrowthEnv(args.env, n_envs=1, seed=args.seed)
-        yours = evaluate(env, Person(env), 1)[0]
-        tell(args, env, yours)
+        console.print(HELP, highlight=False, markup=False)
+        ask("Enter begins: ")
+        tell(args, evaluate(env, Person(env), 1)[0])
     except TamiyoError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -109,19 +136,48 @@ def make_room(out: Path) -> None:
         raise ConfigError(f"out cannot be drawn in {out.parent}: {error}") from error
 
 
-def tell(args: Args, env: GrowthEnv, yours: Episode) -> None:
-    """Say how it went, against never growing on the same host, and draw both."""
-    env.set_seed(args.seed, static_seed=True)
-    never = evaluate(env, NeverGrow(), 1)[0]
+def tell(args: Args, yours: Episode) -> None:
+    """Say what was wrong with the host, and what others make of it; draw you beside them."""
+    env = GrowthEnv(watching(args.env), n_envs=1, seed=args.seed)
     deficit = env.world.episodes.family.deficits[yours.deficit].name
-    difference = 100 * (yours.final_accuracy - never.final_accuracy)
-    console.print(f"\nhidden deficit: {deficit}")
-    console.print(
-        f"final test accuracy: {100 * yours.final_accuracy:.1f}%, never growing: {100 * never.final_accuracy:.1f}%"
-    )
-    console.print(f"you gained {difference:+.1f} points; return {yours.reward:.2f} against {never.reward:.2f}")
-    timeline([(f"you: {deficit}", yours), ("never-grow", never)], args.env.blueprints, args.out)
+    best, planted = best_planting(args, env)
+    others = {
+        "you": yours,
+        "never-grow": replay(args, env, NeverGrow()),
+        "fixed schedule": replay(args, env, make_baseline("fixed schedule", watching(args.env), args.seed)),
+        f"in hindsight: {best}": planted,
+    }
+    console.print(f"\nhidden deficit: {deficit}", highlight=False)
+    rows = ["| on this host | final test accuracy | return | planted | kept |", "|---|---|---|---|---|"]
+    for name, played in sorted(others.items(), key=lambda item: -item[1].final_accuracy):
+        score = f"{100 * played.final_accuracy:.1f}% | {played.reward:+.2f} | {played.germinated} | {played.fossilized}"
+        rows.append(f"| {name} | {score} |")
+    console.print(Markdown("\n".join(rows)))
+    gained = 100 * (yours.final_accuracy - others["never-grow"].final_accuracy)
+    console.print(f"you gained {gained:+.1f} points over never growing", highlight=False)
+    shown = [(f"you: {deficit}", yours), ("never-grow", others["never-grow"]), (f"hindsight: {best}", planted)]
+    timeline(shown, args.env.blueprints, args.out)
     console.print(f"  {args.out}", soft_wrap=True)
+
+
+def replay(args: Args, env: GrowthEnv, policy: Baseline) -> Episode:
+    """Return what a controller makes of the same host."""
+    env.set_seed(args.seed, static_seed=True)
+    return evaluate(env, policy, 1, seed=args.seed)[0]
+
+
+def best_planting(args: Args, env: GrowthEnv) -> tuple[str, Episode]:
+    """Return the single seed, planted at the start and kept, that this host would have gained most from."""
+    config, found = args.env, {}
+    places = [(site, kind) for site in range(len(config.sites)) for kind in range(len(config.blueprints))]
+    with progress_bar(console) as progress:
+        task = progress.add_task("every single planting", total=len(places), shown="")
+        for site, kind in places:
+            policy = FixedSchedule(watching(config), config.episode_steps, [Planting(0, site, kind)])
+            found[f"{config.blueprints[kind]} at site {site}"] = replay(args, env, policy)
+            progress.advance(task)
+    best = max(found, key=lambda name: found[name].reward)
+    return best, found[best]
 
 
 if __name__ == "__main__":

@@ -39,28 +39,28 @@ def typing(monkeypatch, *lines: str) -> list[str]:
 
 
 def test_a_whole_episode_is_played_and_drawn(recipe, monkeypatch, capsys, tmp_path):
-    # Step 0 offers WAIT and 3 x 7 germinations: number 8 is the first blueprint (norm) at site 1.
-    left = typing(monkeypatch, "8", "", "", "", "", "", "2 fast", "99", "1", "", "", "")
+    # "b" plants the first blueprint (norm) at site 1; 2 + 3 + 1 epochs later it can be kept.
+    left = typing(monkeypatch, "", "b", "", "", "", "", "", "2 fast", "h", "", "f", "", "", "")
     picture = tmp_path / "new" / "timeline.png"
     assert recipe.main(["--out", str(picture), "--seed", "1", *TOY]) == 0
     assert left == []
     assert picture.read_bytes().startswith(b"\x89PNG")
     shown = capsys.readouterr().out
-    assert "GERMINATE norm at site 1" in shown
-    assert "val accuracy change" in shown
-    assert shown.count("an action is a number from 0 to ") == 2
-    assert "FOSSILIZED  norm" in shown  # 2 + 3 + 1 epochs later it could be kept, as action 1
+    assert "norm        ██████████ FOSSIL   kept for good" in shown
+    assert "'2 fast' is no move now; the keys are" in shown
+    assert shown.count("Something") == 2  # the help at the start, and once more by its key
     assert "hidden deficit: " in shown
+    assert "in hindsight: " in shown
     assert "you gained " in shown
 
 
 def test_waiting_throughout_is_never_growing(recipe, monkeypatch, capsys, tmp_path):
-    typing(monkeypatch, *[""] * 10)
+    typing(monkeypatch, *[""] * 11)
     assert recipe.main(["--out", str(tmp_path / "t.png"), *TOY]) == 0
     assert "you gained +0.0 points" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("lines", [("", "q"), ("",)])
+@pytest.mark.parametrize("lines", [("", "", "q"), ("", ""), ("q",)])
 def test_leaving_draws_nothing(recipe, monkeypatch, capsys, tmp_path, lines):
     typing(monkeypatch, *lines)
     assert recipe.main(["--out", str(tmp_path / "t.png"), *TOY]) == 130
