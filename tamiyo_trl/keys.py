@@ -8,6 +8,7 @@ from __future__ import annotations
 
 # What an environment shows.
 OBSERVATION = "observation"  # float32 [E, F]
+PRIVILEGED = "privileged"  # float32 [E, P]: what a privileged critic reads and a policy never sees
 ACTION_MASK = "action_mask"  # bool [E, A] (one head), [E, sum(nvec)] (independent heads) or [E, *nvec] (joint actions)
 ACTION = "action"  # int64 [E] (one head) or [E, D] (several)
 REWARD = "reward"  # float32 [E, 1]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tamiyo_trl import keys
 from tamiyo_trl.data import DataSource, SplitSizes
 from tamiyo_trl.data.tasks import TASKS
-from tamiyo_trl.envs.growth.family import make_family
+from tamiyo_trl.envs.growth.family import Family, make_family
+from tamiyo_trl.envs.growth.features import Feature
 from tamiyo_trl.envs.growth.observations import feature_names, feature_set
+from tamiyo_trl.envs.growth.privileged import privileged_features
 from tamiyo_trl.envs.growth.rewards import RewardConfig, reward_parts
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.seeds import LifecycleConfig
@@ -70,6 +73,8 @@ class GrowthConfig:
         training: How hosts and seeds train.
         lifecycle: Timers of a seed's life.
         observation: "minimal", "snapshot" or "summary".
+        privileged: Whether to show the entry `privileged` as well: the hidden deficit, seed qualities and the whole
+            situation, for a critic or a teacher.
         reward: "gain", "sparse" or "contribution".
         rewards: Scale and prices of the reward.
         engine: How hosts are computed in lockstep: "auto", "grouped" or "looped".
@@ -88,6 +93,7 @@ class GrowthConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     lifecycle: LifecycleConfig = field(default_factory=LifecycleConfig)
     observation: str = "snapshot"
+    privileged: bool = False
     reward: str = "gain"
     rewards: RewardConfig = field(default_factory=RewardConfig)
     engine: str = "auto"
@@ -131,7 +137,30 @@ class GrowthConfig:
     @property
     def feature_names(self) -> tuple[str, ...]:
         """Name of every observation column."""
-        return feature_names(feature_set(self.observation), len(self.sites), self.blueprints)
+        return self._names(keys.OBSERVATION)
+
+    @property
+    def privileged_names(self) -> tuple[str, ...]:
+        """Name of every column of the entry `privileged`.
+
+        Raises:
+            ConfigError: this configuration does not show it.
+        """
+        if not self.privileged:
+            raise ConfigError("there is no privileged entry to name: set privileged=True")
+        return self._names(keys.PRIVILEGED)
+
+    @property
+    def views(self) -> dict[str, tuple[Feature, ...]]:
+        """The feature tables to be shown, by entry."""
+        views = {keys.OBSERVATION: feature_set(self.observation)}
+        if self.privileged:
+            family: Family = make_family(self.family, self.image_size, self.task)
+            views[keys.PRIVILEGED] = privileged_features(tuple(deficit.name for deficit in family.deficits))
+        return views
+
+    def _names(self, entry: str) -> tuple[str, ...]:
+        return feature_names(self.views[entry], len(self.sites), self.blueprints)
 
     @classmethod
     def spec(cls) -> GrowthConfig:

@@ -17,7 +17,7 @@ from tamiyo_trl import keys
 from tamiyo_trl.envs.growth import specs
 from tamiyo_trl.envs.growth.actions import HEADS, joint_actions
 from tamiyo_trl.envs.growth.config import GrowthConfig
-from tamiyo_trl.envs.growth.observations import Scene, feature_bounds, feature_set, observe
+from tamiyo_trl.envs.growth.observations import Scene, feature_bounds, observe
 from tamiyo_trl.envs.growth.readings import Readings
 from tamiyo_trl.envs.growth.rewards import pay, reward_parts
 from tamiyo_trl.envs.growth.situation import situation_text
@@ -63,16 +63,16 @@ class GrowthEnv(EnvBase):
         super().__init__(device=torch.device(device), batch_size=torch.Size([n_envs]))
         self.config, self.n_envs = config, n_envs
         self.world = World(config, n_envs, seed, torch.device(device), first_env)
-        self._features = feature_set(config.observation)
+        self._views = config.views
         n_sites, n_blueprints = len(config.sites), len(config.blueprints)
         self.feature_names = config.feature_names
         self.joint_actions = joint_actions(n_sites, n_blueprints)
         self._action_rng = generator(seed, "random actions")
         self._before = self.world.readings.clone()
 
-        low, high = feature_bounds(self._features, n_sites, config.blueprints)
+        bounds = {entry: feature_bounds(view, n_sites, config.blueprints) for entry, view in self._views.items()}
         self.observation_spec = specs.observation_spec(
-            low, high, n_envs, (n_sites, n_blueprints), reward_parts(config.reward)
+            bounds, n_envs, (n_sites, n_blueprints), reward_parts(config.reward)
         ).to(self.device)
         self.action_spec = specs.action_spec(n_envs, n_sites, n_blueprints).to(self.device)
         self.reward_spec = specs.reward_spec(n_envs).to(self.device)
@@ -115,33 +115,41 @@ class GrowthEnv(EnvBase):
 
     def render(self, env: int = 0) -> str:
         """Return what a controller sees of one env and what it may do, as a text table."""
-        observation = observe(self._features, self._scene(self._before))[env]
-        world = self.world
-        return situation_text(self._features, observation, world.readings, env, world.mask[env], self.config.blueprints)
+        features, world = self._views[keys.OBSERVATION], self.world
+        observation = observe(features, self._scene(self._before))[env]
+        return situation_text(features, observation, world.readings, env, world.mask[env], self.config.blueprints)
 
     def _scene(self, before: Readings) -> Scene:
         world, config = self.world, self.config
-        steps, parameters = config.episode_steps, world.fleet.host_parameters
-        return Scene(world.readings, before, world.history, steps, parameters, config.blueprints)
+        return Scene(
+            now=world.readings,
+            before=before,
+            history=world.history,
+            hidden=world.hidden,
+            germinated=world.counts["germinated"],
+            episode_steps=config.episode_steps,
+            host_parameters=world.fleet.host_parameters,
+            blueprints=config.blueprints,
+        )
 
     def _show(self, before: Readings, fault: Tensor, parts: dict[str, Tensor]) -> TensorDictBase:
         """Return everything of this step but reward and end flags."""
         world, now = self.world, self.world.readings
-        deficits = [float(world.episodes.deficit_number(host)) for host in range(self.n_envs)]
+        scene = self._scene(before)
         info = {
             "val_accuracy": now.val_accuracy.nan_to_num(),
             "train_accuracy": now.train_accuracy.nan_to_num(),
             "final_accuracy": world.final_accuracy,
             "added_parameters": now.added_parameters,
             **world.counts,
-            "deficit": torch.tensor(deficits),
+            "deficit": world.hidden.deficit.float(),
             "diverged": fault.float(),
             "episode_seed": world.episodes.seed,
         }
         sites = {"stage": now.stage, "blueprint": now.blueprint, "alpha": now.alpha}
         shown = TensorDict(
             {
-                keys.OBSERVATION: observe(self._features, self._scene(before)),
+                **{entry: observe(view, scene) for entry, view in self._views.items()},
                 keys.ACTION_MASK: world.mask,
                 keys.REWARD_PARTS: {name: value.float()[:, None] for name, value in parts.items()},
                 keys.INFO: {name: value.clone()[:, None] for name, value in info.items()}

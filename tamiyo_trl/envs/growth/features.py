@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from tamiyo_trl.envs.growth.hidden import Hidden
 from tamiyo_trl.envs.growth.readings import WINDOW, History, Readings
 from tamiyo_trl.seeds import Stage
 from tamiyo_trl.seeds.lifecycle import Op
@@ -14,11 +15,21 @@ from tamiyo_trl.seeds.lifecycle import Op
 
 @dataclass(frozen=True)
 class Scene:
-    """All that features are computed from: this step's readings, the previous step's, and the episode's history."""
+    """All that features are computed from.
+
+    Attributes:
+        now, before: Readings of this step and of the previous one.
+        history: What is remembered of the episode.
+        hidden: What only the privileged table may read.
+        germinated: Seeds planted so far in the episode, float32 [E].
+        episode_steps, host_parameters, blueprints: Of the world.
+    """
 
     now: Readings
     before: Readings
     history: History
+    hidden: Hidden
+    germinated: Tensor
     episode_steps: int
     host_parameters: int
     blueprints: tuple[str, ...]
@@ -35,8 +46,8 @@ class Scene:
 
 
 # Where a feature comes from: the clock; the epoch's training; the validation pass after it and its counterfactual; the
-# seeds' lives; the controller's own action; what was written down in earlier steps.
-SOURCES = ("clock", "training", "validation", "seeds", "action", "memory")
+# seeds' lives; the controller's own action; what was written down in earlier steps; what no policy may see.
+SOURCES = ("clock", "training", "validation", "seeds", "action", "memory", "hidden")
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,11 @@ def per_window(n_sites: int, blueprints: tuple[str, ...]) -> list[str]:
 def per_stage(n_sites: int, blueprints: tuple[str, ...]) -> list[str]:
     """Return suffixes: one column per stage of a live seed."""
     return [" none", " TRAINING", " BLENDING", " HOLDING"]
+
+
+def per_site_and_stage(n_sites: int, blueprints: tuple[str, ...]) -> list[str]:
+    """Return suffixes: one column per site and stage."""
+    return [f" {site} {stage.name}" for site in range(n_sites) for stage in Stage]
 
 
 def per_op(n_sites: int, blueprints: tuple[str, ...]) -> list[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from tamiyo_trl import keys
 from tamiyo_trl.envs.growth.actions import action_name, joint_actions
 from tamiyo_trl.envs.growth.observations import OBSERVATIONS, Feature
+from tamiyo_trl.envs.growth.privileged import privileged_features
 from tamiyo_trl.envs.growth.readings import Readings
 from tamiyo_trl.seeds import Stage
 
@@ -61,10 +63,14 @@ def _actions_text(mask: Tensor, kinds: tuple[str, ...]) -> str:
     return "\n".join(f"{number:>3}  {action_name(action, kinds)}" for number, action in enumerate(legal))
 
 
+# The tables of the document; the privileged one for no family in particular.
+TABLES = OBSERVATIONS | {keys.PRIVILEGED: privileged_features(("one per deficit",))}
+
+
 def observation_table(name: str) -> str:
-    """Return the named observation set as a Markdown table: what each feature is, its unit, range and source."""
+    """Return the named observation set, or `privileged`, as a Markdown table: features, units, ranges, sources."""
     rows = ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
-    for item in OBSERVATIONS[name]:
+    for item in TABLES[name]:
         bounds = f"{item.low:g} .. {item.high:g}"
         rows.append(f"| {item.name} | {item.formula} | {item.unit} | {bounds} | {item.source} | {_columns(item)} |")
     return "\n".join(rows)
@@ -81,4 +87,6 @@ def _columns(item: Feature) -> str:
         return "one per blueprint"
     if counts == [1, 2, 2, 4]:
         return "one per site and blueprint"
+    if counts == [len(Stage), 2 * len(Stage), len(Stage), 2 * len(Stage)]:
+        return "one per site and stage"
     return ", ".join(suffix.strip() for suffix in item.columns(1, ("kind",)))

@@ -28,9 +28,12 @@ INFO = {
 
 
 def observation_spec(
-    low: Tensor, high: Tensor, n_hosts: int, sizes: tuple[int, int], parts: tuple[str, ...]
+    bounds: dict[str, tuple[Tensor, Tensor]], n_hosts: int, sizes: tuple[int, int], parts: tuple[str, ...]
 ) -> Composite:
-    """Return the spec of everything `reset` and `step` write, given the column bounds and (sites, blueprints)."""
+    """Return the spec of everything `reset` and `step` write.
+
+    bounds: of the columns of each view, by entry; sizes: (sites, blueprints); parts: of the reward.
+    """
     n_sites, n_blueprints = sizes
     number = Unbounded(shape=(n_hosts, 1), dtype=torch.float32)
     info = {name: number.clone() for name in INFO}
@@ -40,9 +43,10 @@ def observation_spec(
     info["alpha"] = Bounded(0.0, 1.0, shape=(n_hosts, n_sites), dtype=torch.float32)
     return Composite(
         {
-            keys.OBSERVATION: Bounded(
-                low.expand(n_hosts, -1).clone(), high.expand(n_hosts, -1).clone(), dtype=torch.float32
-            ),
+            **{
+                entry: Bounded(low.expand(n_hosts, -1).clone(), high.expand(n_hosts, -1).clone(), dtype=torch.float32)
+                for entry, (low, high) in bounds.items()
+            },
             keys.ACTION_MASK: Binary(n=n_blueprints, shape=(n_hosts, len(Op), n_sites, n_blueprints), dtype=torch.bool),
             keys.REWARD_PARTS: Composite({part: number.clone() for part in parts}, shape=(n_hosts,)),
             keys.INFO: Composite(info, shape=(n_hosts,)),

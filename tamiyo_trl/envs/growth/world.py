@@ -15,6 +15,7 @@ from tamiyo_trl.data import ImageTask
 from tamiyo_trl.envs.growth.actions import action_name
 from tamiyo_trl.envs.growth.config import GrowthConfig
 from tamiyo_trl.envs.growth.episodes import Episodes
+from tamiyo_trl.envs.growth.hidden import Hidden
 from tamiyo_trl.envs.growth.masks import joint_mask, why_illegal
 from tamiyo_trl.envs.growth.readings import History, Readings
 from tamiyo_trl.envs.growth.rewards import Outcome
@@ -43,6 +44,7 @@ class World:
         lifecycle: Stages and timers of every site.
         readings: What the last step measured.
         history: What is remembered of each episode.
+        hidden: Deficit and seed qualities, which the controller has to find out.
         counts: Seeds "germinated", "fossilized" and "culled" so far in each episode, float32 [E] each.
         final_accuracy: Committed test accuracy of the hosts whose episode just ended, float32 [E]; 0 for others.
     """
@@ -64,6 +66,7 @@ class World:
         self.lifecycle = Lifecycle(config.lifecycle, n_hosts, n_sites)
         self.readings = Readings.blank(n_hosts, n_sites)
         self.history = History.blank(n_hosts, n_sites, len(config.blueprints))
+        self.hidden = Hidden.blank(n_hosts, n_sites)
         self.counts = {name: torch.zeros(n_hosts) for name in ("germinated", "fossilized", "culled")}
         self.final_accuracy = torch.zeros(n_hosts)
 
@@ -86,6 +89,8 @@ class World:
         hosts = rows.nonzero().flatten().tolist()
         self.fleet.reset(hosts, self.episodes.begin(hosts))
         self.lifecycle.reset(rows)
+        for host in hosts:
+            self.hidden.begin(host, self.episodes.deficit_number(host))
         for count in self.counts.values():
             count[rows] = 0
         images = self.episodes.images
@@ -156,6 +161,7 @@ class World:
     def _germinate(self, host: int, site: int, kind: int, before: Readings) -> None:
         birth = self.episodes.seed_birth(host, self.config.blueprints[kind], int(self.counts["germinated"][host]))
         self.fleet.germinate(host, self.config.sites[site], birth)
+        self.hidden.plant(host, site, birth)
         self.lifecycle.move(host, site, Stage.TRAINING)
         self.readings.blueprint[host, site] = kind
         self.history.germination_accuracy[host] = before.val_accuracy[host]
@@ -165,6 +171,7 @@ class World:
     def _remove(self, host: int, site: int) -> None:
         self.lifecycle.move(host, site, Stage.CULLED)
         self.fleet.remove(host, self.config.sites[site])
+        self.hidden.clear(host, site)
         self.readings.blueprint[host, site] = -1
 
     def _train(self, action: Tensor) -> Readings:
@@ -238,6 +245,7 @@ class World:
             "lifecycle": self.lifecycle.state_dict(),
             "readings": vars(self.readings.clone()),
             "history": {name: value.clone() for name, value in vars(self.history).items()},
+            "hidden": vars(self.hidden.clone()),
             "episodes": self.episodes.state_dict(),
             "counts": {name: value.clone() for name, value in self.counts.items()},
         }
@@ -248,5 +256,6 @@ class World:
         self.lifecycle.load_state_dict(state["lifecycle"])
         self.readings = Readings(**state["readings"]).clone()
         self.history = History(**{name: value.clone() for name, value in state["history"].items()})
+        self.hidden = Hidden(**state["hidden"]).clone()
         self.episodes.load_state_dict(state["episodes"])
         self.counts = {name: value.clone() for name, value in state["counts"].items()}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tamiyo_trl.envs import GrowthEnv
 from tamiyo_trl.envs.growth.features import Scene, symlog
+from tamiyo_trl.envs.growth.hidden import Hidden
 from tamiyo_trl.envs.growth.observations import (
     MINIMAL,
     OBSERVATIONS,
@@ -38,7 +39,8 @@ def scene(values: list[float], stages: list[int]) -> Scene:
         setattr(now, name, torch.tensor([value, 0.5]))
     now.stage = torch.tensor([stages, [0, 0, 0]])
     now.blueprint = torch.where(now.stage > 0, 1, -1)
-    return Scene(now, before, History.blank(2, 3, 3), 25, 6418, KINDS)
+    hidden = Hidden.blank(2, 3)
+    return Scene(now, before, History.blank(2, 3, 3), hidden, torch.zeros(2), 25, 6418, KINDS)
 
 
 @given(st.lists(WILD, min_size=8, max_size=8), st.sampled_from([[0, 0, 0], [1, 0, 4], [5, 2, 0], [4, 4, 3]]))

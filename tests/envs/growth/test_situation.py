@@ -15,7 +15,7 @@ from tamiyo_trl.envs.growth.deficits import MIXED
 from tamiyo_trl.envs.growth.features import SOURCES
 from tamiyo_trl.envs.growth.observations import OBSERVATIONS, feature_names, feature_set
 from tamiyo_trl.envs.growth.rewards import REWARDS
-from tamiyo_trl.envs.growth.situation import legal_actions, observation_table
+from tamiyo_trl.envs.growth.situation import TABLES, legal_actions, observation_table
 from tamiyo_trl.seeds.blueprints import BLUEPRINTS
 from tamiyo_trl.seeds.lifecycle import Op
 
@@ -79,13 +79,15 @@ def test_a_loaded_state_shows_the_same_sites_and_actions(tiny, played):
     assert ours[3] == theirs[3]
 
 
-@pytest.mark.parametrize("name", OBSERVATIONS)
-def test_an_observation_table_counts_as_many_columns_as_the_observation_has(name):
-    config = GrowthConfig(observation=name)
+@pytest.mark.parametrize("name", [*OBSERVATIONS, "privileged"])
+def test_an_observation_table_counts_as_many_columns_as_the_entry_has(name):
+    config = GrowthConfig(privileged=True)
     counts = {"one": 1, "one per site": 3, "one per blueprint": 7, "one per site and blueprint": 21}
+    counts |= {"one per site and stage": 18, "one per deficit": len(MIXED["digits", 16])}
     cells = [line.split(" | ")[-1].removesuffix(" |") for line in observation_table(name).splitlines()[2:]]
     total = sum(counts.get(cell, cell.count(",") + 1) for cell in cells)
-    assert total == len(feature_names(feature_set(name), 3, config.blueprints))
+    features = config.views["privileged"] if name == "privileged" else feature_set(name)
+    assert total == len(feature_names(features, 3, config.blueprints))
 
 
 def test_the_document_holds_the_observation_tables_of_the_code_and_nothing_else():
@@ -96,14 +98,20 @@ def test_the_document_holds_the_observation_tables_of_the_code_and_nothing_else(
         head, rule, *rows = observation_table(name).splitlines()
         expected += [head, rule, *rows[known:]]
         known = len(rows)
+    expected += observation_table("privileged").splitlines()
     assert shown == expected
 
 
 def test_every_feature_tells_its_source():
-    for features in OBSERVATIONS.values():
+    for name, features in TABLES.items():
         for item in features:
-            assert f"| {item.source} |" in observation_table("summary")
+            assert f"| {item.source} |" in observation_table(name)
             assert item.source in SOURCES
+
+
+def test_what_is_hidden_is_told_by_the_privileged_table_alone():
+    told = {name for name, features in TABLES.items() for item in features if item.source == "hidden"}
+    assert told == {"privileged"}
 
 
 def test_the_document_names_every_task_deficit_blueprint_op_and_reward_part():
