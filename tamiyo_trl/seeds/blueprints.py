@@ -1,6 +1,7 @@
-"""The blueprints a seed can be grown from, by name: each a small network from the site's activation h to s(h).
+"""The fleet's blueprints, by name: each a small network of rows from the site's activation h to s(h).
 
-C is the number of channels at the site. Blending mixes h and s(h), so a blueprint need not be neutral when it is born.
+They are the lockstep twins of the modules in `map_modules.py`. C is the number of channels at the site. Blending mixes
+h and s(h), so a blueprint need not be neutral when it is born.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from tamiyo_trl.lockstep.layers import Blur, Layer, ReLU, Residual, Sequence
 from tamiyo_trl.lockstep.norms import BatchNorm, MixedNorm, SqueezeExcite
 from tamiyo_trl.lockstep.rows import Rows, join_row, size_of
 from tamiyo_trl.seeding import generator
-
-SMALL_GAIN = 0.3  # of the last norm of the convolutional blueprints: born near-neutral, yet with a gradient
+from tamiyo_trl.seeds.factories import factory_of
+from tamiyo_trl.seeds.map_modules import SMALL_GAIN
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class SeedBirth:
     """One germinated seed and its hidden quality.
 
     Attributes:
-        blueprint: name in `BLUEPRINTS`.
+        blueprint: name of a blueprint for maps.
         seed: root of the seed's own random stream; decides initial weights and which units are dead.
         init_scale: multiplies the initial weights of the seed's last layer.
         lr_scale: multiplies the learning rate of the seed.
@@ -106,8 +107,7 @@ class SeedBirth:
     dead_share: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.blueprint not in BLUEPRINTS:
-            raise ConfigError(f"blueprint must be one of {', '.join(BLUEPRINTS)}: got {self.blueprint!r}")
+        factory_of(self.blueprint, "map")  # refuses an unknown name
         if not 0.0 <= self.dead_share <= 1.0:
             raise ConfigError(f"dead_share must be in 0..1: got {self.dead_share}")
 

@@ -8,94 +8,8 @@ from torch import Tensor, nn
 
 from tamiyo_trl.hosts import HostBirth, HostConfig, OptimConfig
 from tamiyo_trl.seeds.blueprints import SeedBirth
-
-
-class PlainNorm(nn.Module):
-    def __init__(self, c: int) -> None:
-        super().__init__()
-        self.norm = nn.GroupNorm(1, c)
-        self.mix = nn.Parameter(torch.ones(1))
-
-    def forward(self, h: Tensor) -> Tensor:
-        return h + self.mix * (self.norm(h) - h)
-
-
-class PlainAttention(nn.Module):
-    def __init__(self, c: int) -> None:
-        super().__init__()
-        self.down = nn.Linear(c, max(1, c // 4), bias=False)
-        self.up = nn.Linear(max(1, c // 4), c, bias=False)
-
-    def forward(self, h: Tensor) -> Tensor:
-        gate = 2 * torch.sigmoid(self.up(torch.relu(self.down(h.mean((2, 3))))))
-        return h * gate[:, :, None, None]
-
-
-class PlainDepthwise(nn.Module):
-    def __init__(self, c: int) -> None:
-        super().__init__()
-        self.depth = nn.Conv2d(c, c, 3, padding=1, groups=c, bias=False)
-        self.point = nn.Conv2d(c, c, 1, bias=False)
-        self.norm = nn.BatchNorm2d(c)
-
-    def forward(self, h: Tensor) -> Tensor:
-        return h + torch.relu(self.norm(self.point(self.depth(h))))
-
-
-class PlainConvLight(nn.Module):
-    def __init__(self, c: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(c, c, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(c)
-
-    def forward(self, h: Tensor) -> Tensor:
-        return h + torch.relu(self.norm(self.conv(h)))
-
-
-class PlainConvHeavy(nn.Module):
-    def __init__(self, c: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(c, c, 3, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(c)
-        self.conv2 = nn.Conv2d(c, c, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(c)
-
-    def forward(self, h: Tensor) -> Tensor:
-        return h + self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(h)))))
-
-
-class PlainWide(nn.Module):
-    def __init__(self, c: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(c, 4 * c, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(4 * c)
-        self.out = nn.Conv2d(4 * c, c, 1, bias=False)
-
-    def forward(self, h: Tensor) -> Tensor:
-        return h + self.out(torch.relu(self.norm(self.conv(h))))
-
-
-class PlainLossy(nn.Module):
-    def __init__(self, c: int) -> None:
-        super().__init__()
-        self.blur = nn.AvgPool2d(5, stride=1, padding=2)
-        self.down = nn.Conv2d(c, max(2, c // 4), 1, bias=False)
-        self.up = nn.Conv2d(max(2, c // 4), c, 1, bias=False)
-
-    def forward(self, h: Tensor) -> Tensor:
-        return self.up(self.down(self.blur(h)))
-
-
-PLAIN: dict[str, type[nn.Module]] = {
-    "norm": PlainNorm,
-    "attention": PlainAttention,
-    "depthwise": PlainDepthwise,
-    "conv_light": PlainConvLight,
-    "conv_heavy": PlainConvHeavy,
-    "wide": PlainWide,
-    "lossy": PlainLossy,
-}
-
+from tamiyo_trl.seeds.factories import factory_of
+from tamiyo_trl.seeds.twins import module_tensor
 
 UNITS = {  # the parameters whose leading axis is the blueprint's units; the first tells a dead unit by its zeros
     "norm": ("norm.weight", "norm.bias"),
@@ -183,7 +97,7 @@ class PlainTrainer:
         return module_tensor(self.host.seeds[site].module, name)
 
     def germinate(self, site: int, birth: SeedBirth, channels: int, weights: dict[str, Tensor]) -> None:
-        module = PLAIN[birth.blueprint](channels).to(next(iter(weights.values())).dtype)
+        module = factory_of(birth.blueprint, "map")(channels).to(next(iter(weights.values())).dtype)
         self.host.seeds[site] = PlainSeed(module, birth, self.optim)
         for name, tensor in weights.items():
             mine = self.seed_parameter(site, name)
@@ -231,15 +145,6 @@ class PlainTrainer:
             seed.module.eval()
         logits = self.host(images, switched, keep)
         return F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).float().mean().item()
-
-
-def module_tensor(module: nn.Module, name: str) -> Tensor:
-    """Return the parameter or running statistic of a plain seed that a blueprint calls `name`."""
-    kind, _, part = name.partition(".")
-    member = getattr(module, kind)
-    if isinstance(member, nn.Parameter):
-        return member
-    return getattr(member, {"mean": "running_mean", "var": "running_var", "": "weight"}.get(part, part))
 
 
 def gradient_norm(parameters: object) -> float:

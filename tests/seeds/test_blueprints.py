@@ -11,7 +11,8 @@ from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.lockstep.layers import Context
 from tamiyo_trl.lockstep.rows import named_row, split_rows
 from tamiyo_trl.seeds.blueprints import BLUEPRINTS, SeedBirth, new_statistics, seed_network, seed_row
-from tests.reference.plain_host import PLAIN, module_tensor
+from tamiyo_trl.seeds.factories import factory_of
+from tamiyo_trl.seeds.twins import module_tensor
 
 PARAMETERS = {  # C = 8, 16, 32, 64, 128
     "norm": (17, 33, 65, 129, 257),  # 2C + 1
@@ -78,7 +79,7 @@ def test_a_bank_computes_and_differentiates_like_plain_modules(
 
     plain = []
     for member in range(members):
-        module = PLAIN[name](channels).double().train(training)
+        module = factory_of(name, "map")(channels).double().train(training)
         for key, value in (p | statistics).items():
             own = module_tensor(module, key)
             own.data.copy_(value[member].reshape(own.shape))

@@ -234,6 +234,24 @@ SUMMARY: tuple[Feature, ...] = (
 OBSERVATIONS: dict[str, tuple[Feature, ...]] = {"minimal": MINIMAL, "snapshot": SNAPSHOT, "summary": SUMMARY}
 
 
+def register_observation(name: str, features: tuple[Feature, ...]) -> None:
+    """Let controllers see this table as `observation=name`; start from `MINIMAL` or another and add your own features.
+
+    Worker processes import your script anew: register where it is imported, not under `if __name__ == "__main__"`.
+
+    Raises:
+        ConfigError: the name is another table's, or two features have one name.
+    """
+    own = [item.name for item in features]
+    if not own or len(set(own)) < len(own):
+        raise ConfigError(f"the features of {name!r} must have distinct names and be at least one: got {own}")
+    known = OBSERVATIONS.get(name, features)
+    # By name: a notebook's cell that is run again makes the table anew.
+    if [item.name for item in known] != own:
+        raise ConfigError(f"the name of observation {name!r} is taken; choose another")
+    OBSERVATIONS[name] = features
+
+
 def feature_set(name: str) -> tuple[Feature, ...]:
     """Return the named observation table.
 

@@ -133,6 +133,23 @@ REWARDS: dict[str, tuple[Reward, tuple[str, ...]]] = {
 }
 
 
+def register_reward(name: str, reward: Reward, parts: tuple[str, ...]) -> None:
+    """Let controllers be paid as `reward=name`: `reward(outcome, config)` returns the named parts, float32 [E] each.
+
+    A diverged host pays `fault` and nothing else, whatever the reward. Worker processes import your script anew:
+    register where it is imported, not under `if __name__ == "__main__"`.
+
+    Raises:
+        ConfigError: the name is another reward's, or the parts' names are not distinct, at least one, and not "fault".
+    """
+    if not parts or len(set(parts)) < len(parts) or "fault" in parts:
+        raise ConfigError(f"parts must be distinct, at least one, and not 'fault': got {parts}")
+    known = REWARDS[name][0] if name in REWARDS else reward
+    if (known.__module__, known.__qualname__) != (reward.__module__, reward.__qualname__):
+        raise ConfigError(f"the name of reward {name!r} is taken; choose another")
+    REWARDS[name] = (reward, (*parts, "fault"))
+
+
 def reward_parts(name: str) -> tuple[str, ...]:
     """Return the names of a reward's parts.
 
