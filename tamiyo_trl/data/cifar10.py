@@ -63,12 +63,15 @@ class Cifar10Task:
         """
         pool = min(corruption.pool_size or sizes.train, sizes.train)
         parts: dict[str, Tensor] = {}
-        for name, split, count in zip(("train", "val", "test"), self._splits, (pool, sizes.val, sizes.test)):
-            images, labels = split
-            if count > len(labels):
-                raise ConfigError(f"the {name} split of cifar10 holds {len(labels)} images, got a size of {count}")
-            rng = generator(seed, "images", name)
-            chosen = torch.randperm(len(labels), generator=rng)[:count]
+        counts = {"train": pool, "val": sizes.val, "test": sizes.test, "reward": sizes.reward}
+        for name, (images, labels), skipped in self._sources(sizes):
+            count = counts[name]
+            if skipped + count > len(labels):
+                raise ConfigError(
+                    f"the {name} split of cifar10 holds {len(labels) - skipped} images, got a size of {count}"
+                )
+            rng = generator(seed, "images", "val" if name == "reward" else name)
+            chosen = torch.randperm(len(labels), generator=rng)[skipped : skipped + count]
             x, y = images[chosen].float() / 255, labels[chosen]
             if name == "train":
                 x, y = augment(x, rng), noisy_labels(y, corruption.label_noise, self.classes, rng)
@@ -78,6 +81,11 @@ class Cifar10Task:
                 x, y = x[rows], y[rows]
             parts |= {f"{name}_images": x, f"{name}_labels": y}
         return EpisodeImages(**parts, pool=pool)
+
+    def _sources(self, sizes: SplitSizes) -> tuple[tuple[str, Split, int], ...]:
+        """Each split's name, where its images come from, and how many of an episode's order are another split's."""
+        train, val, test = self._splits
+        return ("train", train, 0), ("val", val, 0), ("test", test, 0), ("reward", val, sizes.val)
 
 
 def augment(images: Tensor, rng: torch.Generator) -> Tensor:

@@ -103,8 +103,12 @@ class DigitsTask:
         """Return the images of the episode with this seed."""
         pool = min(corruption.pool_size or sizes.train, sizes.train)
         parts: dict[str, Tensor] = {}
-        for name, digits, count in zip(
-            ("train", "val", "test"), source_splits(), (pool, sizes.val, sizes.test), strict=True
+        train, val, test = source_splits()
+        for name, digits, count in (
+            ("train", train, pool),
+            ("val", val, sizes.val),
+            ("test", test, sizes.test),
+            ("reward", val, sizes.reward),
         ):
             rng = generator(seed, "images", name)
             images, labels = self._draw_split(digits, count, corruption, rng)

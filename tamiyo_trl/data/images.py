@@ -36,13 +36,16 @@ class SplitSizes:
 
     Attributes:
         train: Training pool.
-        val: Validation images, which the reward is measured on; the fewer, the noisier the controller's view.
+        val: Validation images, which every step is measured on; the fewer, the noisier the controller's view.
         test: Test images, which only reports are measured on.
+        reward: Images that pay an episode's last step, drawn like the validation images yet none of them: no view
+            shows them, no report is measured on them. The more, the less noise in a return; 0 pays by `val`.
     """
 
     train: int = 2048
     val: int = 256
     test: int = 1024
+    reward: int = 1024
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class EpisodeImages:
     val_labels: Tensor
     test_images: Tensor
     test_labels: Tensor
+    reward_images: Tensor
+    reward_labels: Tensor
     pool: int
 
 

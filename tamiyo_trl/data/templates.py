@@ -77,7 +77,8 @@ class TemplatesTask:
         pool = min(corruption.pool_size or sizes.train, sizes.train)
         patterns = draw_patterns(derive_seed(seed, "patterns") if self.fresh else SHARED_SEED, self.image_size)
         parts: dict[str, Tensor] = {}
-        for name, count in (("train", pool), ("val", sizes.val), ("test", sizes.test)):
+        counts = {"train": pool, "val": sizes.val, "test": sizes.test, "reward": sizes.reward}
+        for name, count in counts.items():
             rng = generator(seed, "images", name)
             x, y = self._draw_split(patterns, count, rng)
             x = distort(x, corruption, (self.look.contrast, self.look.brightness), rng)

@@ -23,7 +23,7 @@ from tamiyo_trl.data.torchvision_shim import declare_operators, import_torchvisi
 from tamiyo_trl.errors import ConfigError, DataError
 from tests.data.archives import archive, expect_archive, md5, unpack
 
-SIZES = SplitSizes(train=128, val=24, test=48)
+SIZES = SplitSizes(train=128, val=24, test=48, reward=6)
 
 
 @pytest.fixture
@@ -236,6 +236,21 @@ def test_sizes_that_cannot_be_served_are_refused(made, tmp_path):
     task = make_task("cifar10", 32, DataSource(str(tmp_path)))
     with pytest.raises(ConfigError, match="the val split of cifar10 holds 30 images, got a size of 31"):
         task.draw(0, SplitSizes(train=8, val=31, test=8), Corruption())
+    with pytest.raises(ConfigError, match="the reward split of cifar10 holds 6 images, got a size of 7"):
+        task.draw(0, SplitSizes(train=8, val=24, test=8, reward=7), Corruption())
+
+
+def test_reward_images_are_those_of_the_validation_split_that_the_episode_does_not_show(made, tmp_path):
+    unpack(made, tmp_path)
+    task = module.Cifar10Task(32, DataSource(str(tmp_path)))
+    drawn = task.draw(3, SIZES, Corruption())
+    alone = task.draw(3, SplitSizes(train=128, val=24, test=48, reward=0), Corruption())
+    assert torch.equal(drawn.val_images, alone.val_images)
+    assert len(alone.reward_images) == 0
+    every = task.draw(3, SplitSizes(train=128, val=30, test=48, reward=0), Corruption()).val_images
+    both = torch.cat([drawn.val_images, drawn.reward_images])
+    assert {image.numpy().tobytes() for image in both} == {image.numpy().tobytes() for image in every}
+    assert len(both) == len(every) == 30
 
 
 def test_the_remedy_does_nothing_where_torchvision_is_there_already():

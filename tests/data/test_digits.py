@@ -92,3 +92,14 @@ def test_unknown_task_and_size_are_refused_by_name():
         make_task("faces", 16)
     with pytest.raises(ConfigError, match=r"image sizes \[8, 16\], got 12"):
         make_task("digits", 12)
+
+
+def test_reward_images_are_none_of_the_validation_images_and_change_no_other_split():
+    task = DigitsTask(8)
+    less, more = (task.draw(5, SplitSizes(64, 32, 48, reward=count), Corruption()) for count in (0, 40))
+    assert len(less.reward_labels) == 0
+    assert more.reward_images.shape == (40, *more.val_images.shape[1:])
+    for name in ("train_images", "val_images", "test_images", "train_labels", "val_labels", "test_labels"):
+        assert torch.equal(getattr(less, name), getattr(more, name))
+    shown = {image.numpy().tobytes() for image in more.val_images}
+    assert not shown & {image.numpy().tobytes() for image in more.reward_images}

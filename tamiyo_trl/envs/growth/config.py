@@ -126,7 +126,11 @@ class GrowthConfig:
             )
         make_family(self.family, self.image_size, self.task)
         if min(self.splits.train, self.splits.val, self.splits.test) < 1:
-            raise ConfigError(f"every split needs at least one image, got {self.splits}")
+            raise ConfigError(f"every split but `reward` needs at least one image, got {self.splits}")
+        if self.splits.reward < 0:
+            raise ConfigError(
+                f"splits.reward must be 0 (validation images pay) or more, got {self.splits.reward}"
+            )
 
     @property
     def images_per_step(self) -> int:

@@ -140,6 +140,7 @@ class GrowthEnv(EnvBase):
             "val_accuracy": now.val_accuracy.nan_to_num(),
             "train_accuracy": now.train_accuracy.nan_to_num(),
             "final_accuracy": world.final_accuracy,
+            "paid_accuracy": world.paid_accuracy.nan_to_num(),
             "added_parameters": now.added_parameters,
             **world.counts,
             "deficit": world.hidden.deficit.float(),

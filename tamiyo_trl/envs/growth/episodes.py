@@ -94,9 +94,18 @@ class Episodes:
 
     def test_split(self, hosts: list[int]) -> tuple[Tensor, Tensor]:
         """Return these hosts' test images, [n, V, C, H, W], and labels, [n, V]."""
-        drawn = [self._drawn[host] for host in hosts]
-        images = torch.stack([item.test_images for item in drawn]).to(self._device)
-        return images, torch.stack([item.test_labels for item in drawn]).to(self._device)
+        return self._stack("test", hosts)
+
+    def reward_split(self, hosts: list[int]) -> tuple[Tensor, Tensor]:
+        """Return these hosts' images for the last step's reward, [n, V, C, H, W], and labels, [n, V]."""
+        return self._stack("reward", hosts)
+
+    def _stack(self, split: str, hosts: list[int]) -> tuple[Tensor, Tensor]:
+        images, labels = (
+            torch.stack([getattr(self._drawn[host], f"{split}_{part}") for host in hosts]).to(self._device)
+            for part in ("images", "labels")
+        )
+        return images, labels
 
     def _draw_images(self, host: int) -> EpisodeImages:
         """Draw the images of this host's episode and lay them beside the others'."""

@@ -40,10 +40,21 @@ class RewardConfig:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One step of E hosts. `ended` (the episode's length is reached) and `fault` (the host diverged) are bool [E]."""
+    """One step of E hosts.
+
+    Attributes:
+        before, now: Readings before and after it.
+        paid_accuracy: What `now.val_accuracy` counts as in the reward, float32 [E]: itself, and where the episode ended
+            the committed network's accuracy on the larger reward split.
+        history: What is remembered of the episode.
+        ended: Whether the episode's length is reached, bool [E].
+        fault: Whether the host diverged, bool [E].
+        host_parameters: Parameters of a host without seeds.
+    """
 
     before: Readings
     now: Readings
+    paid_accuracy: Tensor
     history: History
     ended: Tensor
     fault: Tensor
@@ -58,19 +69,20 @@ def _growth(outcome: Outcome, readings: Readings) -> Tensor:
 
 
 def gain(outcome: Outcome, config: RewardConfig) -> dict[str, Tensor]:
-    """Pay each step's change of validation accuracy, less the change of rent.
+    """Pay each step's change of accuracy, less the change of rent.
 
     Undiscounted it sums to scale (final committed accuracy - initial accuracy - rent log(1 + final growth)), whatever
-    happened on the way.
+    happened on the way. The final accuracy is measured on the reward split, all earlier ones on the validation split,
+    whose noise so cancels out of the sum.
     """
-    accuracy = outcome.now.val_accuracy - outcome.before.val_accuracy
+    accuracy = outcome.paid_accuracy - outcome.before.val_accuracy
     rent = _growth(outcome, outcome.now) - _growth(outcome, outcome.before)
     return {"accuracy": config.scale * accuracy, "rent": -config.scale * config.rent * rent}
 
 
 def sparse(outcome: Outcome, config: RewardConfig) -> dict[str, Tensor]:
     """Pay what `gain` sums to, all of it at the episode's end."""
-    accuracy = outcome.now.val_accuracy - outcome.history.initial_accuracy
+    accuracy = outcome.paid_accuracy - outcome.history.initial_accuracy
     return {
         "accuracy": config.scale * accuracy * outcome.ended,
         "rent": -config.scale * config.rent * _growth(outcome, outcome.now) * outcome.ended,
@@ -111,7 +123,7 @@ def contribution(outcome: Outcome, config: RewardConfig) -> dict[str, Tensor]:
         "shaping": shaping,
         "rent": -(0.5 * growth.log1p()).clamp(max=8.0),
         "action": _action_pay(outcome),
-        "terminal": 5.0 * now.val_accuracy * outcome.ended,
+        "terminal": 5.0 * outcome.paid_accuracy * outcome.ended,
     }
 
 

@@ -18,6 +18,7 @@ INFO = {
     "val_accuracy": "on the validation split, fraction; committed network at the episode's end",
     "train_accuracy": "mean over the epoch, fraction",
     "final_accuracy": "committed network's test accuracy, fraction; 0 until the episode ends",
+    "paid_accuracy": "accuracy that the reward counts, fraction: val_accuracy, and the reward split's at the end",
     "added_parameters": "parameters of the seeds present",
     "germinated": "seeds planted so far in the episode",
     "fossilized": "seeds kept so far in the episode",

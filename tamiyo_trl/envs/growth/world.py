@@ -47,6 +47,8 @@ class World:
         hidden: Deficit and seed qualities, which the controller has to find out.
         counts: Seeds "germinated", "fossilized" and "culled" so far in each episode, float32 [E] each.
         final_accuracy: Committed test accuracy of the hosts whose episode just ended, float32 [E]; 0 for others.
+        paid_accuracy: What the last step was paid by: validation accuracy, and where an episode just ended accuracy on
+            the reward split, float32 [E].
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class World:
         self.hidden = Hidden.blank(n_hosts, n_sites)
         self.counts = {name: torch.zeros(n_hosts) for name in ("germinated", "fossilized", "culled")}
         self.final_accuracy = torch.zeros(n_hosts)
+        self.paid_accuracy = torch.zeros(n_hosts)
 
     @property
     def gate(self) -> Tensor:
@@ -101,6 +104,7 @@ class World:
             getattr(fresh, f"{split}_accuracy")[rows] = result.accuracy.cpu().float()
         self.readings.assign(rows, fresh)
         self.history.reset(rows, self.readings)
+        self.paid_accuracy[rows] = self.readings.val_accuracy[rows]
 
     def step(self, action: Tensor) -> Outcome:
         """Let one epoch pass under these actions, int64 [E, 3].
@@ -121,9 +125,9 @@ class World:
         now.in_stage, now.alpha = self.lifecycle.in_stage.clone(), self.lifecycle.alpha.clone()
         now.blueprint = self.readings.blueprint.clone()
         self.history.record(before, now)
-        self._measure_final(ended & ~fault)
+        self._measure_final(ended & ~fault, now)
         self.readings = now
-        return Outcome(before, now, self.history, ended, fault, self.fleet.host_parameters)
+        return Outcome(before, now, self.paid_accuracy, self.history, ended, fault, self.fleet.host_parameters)
 
     # ---- one step, in order --------------------------------------------------------------------------------------
 
@@ -215,13 +219,17 @@ class World:
         now.has_contribution = has_live
         now.added_parameters = self.fleet.parameter_counts().sum(-1).cpu().float()
 
-    def _measure_final(self, ended: Tensor) -> None:
-        """Measure the committed networks on the test split where an episode ended."""
-        self.final_accuracy = torch.zeros(len(ended))
-        if ended.any():
-            hosts = ended.nonzero().flatten().tolist()
-            result = self._evaluate_plainly(hosts, *self.episodes.test_split(hosts))
-            self.final_accuracy[ended] = result.accuracy.cpu().float()
+    def _measure_final(self, ended: Tensor, now: Readings) -> None:
+        """Measure the committed networks on the reward and the test split where an episode ended."""
+        self.final_accuracy, self.paid_accuracy = torch.zeros(len(ended)), now.val_accuracy.clone()
+        if not ended.any():
+            return
+        hosts = ended.nonzero().flatten().tolist()
+        result = self._evaluate_plainly(hosts, *self.episodes.test_split(hosts))
+        self.final_accuracy[ended] = result.accuracy.cpu().float()
+        if self.config.splits.reward:
+            result = self._evaluate_plainly(hosts, *self.episodes.reward_split(hosts))
+            self.paid_accuracy[ended] = result.accuracy.cpu().float()
 
     def _evaluate_plainly(self, hosts: list[int], images: Tensor, labels: Tensor) -> Evaluation:
         """Evaluate some hosts without a counterfactual."""

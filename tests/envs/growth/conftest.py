@@ -16,7 +16,7 @@ def tiny() -> GrowthConfig:
     return GrowthConfig(
         image_size=8,
         episode_steps=12,
-        splits=SplitSizes(train=128, val=64, test=64),
+        splits=SplitSizes(train=128, val=64, test=64, reward=96),
         training=TrainingConfig(images_per_step=64, batch_size=32, decay_from=6),
     )
 

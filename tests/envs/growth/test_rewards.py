@@ -14,6 +14,7 @@ from tamiyo_trl.envs import GrowthEnv
 from tamiyo_trl.envs.growth.readings import History, Readings
 from tamiyo_trl.envs.growth.rewards import Outcome, RewardConfig, contribution, pay, stage_potential
 from tamiyo_trl.errors import ConfigError
+from tamiyo_trl.seeding import derive_seed
 from tamiyo_trl.seeds import Stage
 from tamiyo_trl.seeds.lifecycle import Op
 
@@ -30,7 +31,9 @@ def readings(accuracy: float, added: float = 0.0, **more) -> Readings:
 def outcome(before: Readings, now: Readings, *, ended: bool = False, germinated_at: float = 0.0) -> Outcome:
     history = History.blank(1, 1, 1)
     history.germination_accuracy[:] = germinated_at
-    return Outcome(before, now, history, torch.tensor([ended]), torch.tensor([False]), host_parameters=1000)
+    return Outcome(
+        before, now, now.val_accuracy, history, torch.tensor([ended]), torch.tensor([False]), host_parameters=1000
+    )
 
 
 @settings(max_examples=6)
@@ -42,8 +45,52 @@ def test_gain_telescopes_over_random_episodes_of_real_training(tiny, seed):
     info, rewards = rollout["next", "info"], tiny.rewards
     initial = rollout["info", "val_accuracy"][:, 0]
     growth = (info["added_parameters"][:, -1] / env.world.fleet.host_parameters).log1p()
-    expected = rewards.scale * (info["val_accuracy"][:, -1] - initial - rewards.rent * growth)
+    expected = rewards.scale * (info["paid_accuracy"][:, -1] - initial - rewards.rent * growth)
     torch.testing.assert_close(rollout["next", "reward"].sum(1), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("reward", ["gain", "sparse", "contribution"])
+def test_the_last_step_is_paid_by_the_committed_network_on_the_reward_split(tiny, reward):
+    config = dataclasses.replace(tiny, reward=reward)
+    env = GrowthEnv(config, n_envs=3, seed=7)
+    last = env.rollout(config.episode_steps)["next"][:, -1]
+    fleet, episodes = env.world.fleet, env.world.episodes
+    sets = [
+        episodes.task.draw(derive_seed(seed, "images"), config.splits, episodes.deficit(host).corruption)
+        for host, seed in enumerate(episodes.seed.tolist())
+    ]
+    images = torch.stack([drawn.reward_images for drawn in sets])
+    labels = torch.stack([drawn.reward_labels for drawn in sets])
+    measured = fleet.evaluate(images, labels, torch.full((3,), -1)).accuracy
+    assert torch.equal(last["info", "paid_accuracy"].squeeze(-1), measured.float())
+    parts = last["reward_parts"]
+    if reward == "contribution":
+        expected = 5.0 * measured
+        assert torch.allclose(parts["terminal"].squeeze(-1), expected)
+    else:
+        since = env._before.val_accuracy if reward == "gain" else env.world.history.initial_accuracy
+        assert torch.allclose(parts["accuracy"].squeeze(-1), 10.0 * (measured - since), atol=1e-6)
+    assert not torch.equal(measured, env.world.readings.val_accuracy)  # the split that is shown says something else
+
+
+def test_the_reward_split_is_neither_shown_nor_reported(tiny):
+    """Other reward images change the last reward and nothing else."""
+    few, many = (
+        GrowthEnv(dataclasses.replace(tiny, splits=dataclasses.replace(tiny.splits, reward=count)), n_envs=3, seed=8)
+        for count in (16, 96)
+    )
+    ours, theirs = (env.rollout(tiny.episode_steps)["next"] for env in (few, many))
+    assert torch.equal(ours["observation"], theirs["observation"])
+    assert torch.equal(ours["info", "final_accuracy"], theirs["info", "final_accuracy"])
+    assert torch.equal(ours["info", "val_accuracy"], theirs["info", "val_accuracy"])
+    assert torch.equal(ours["reward"][:, :-1], theirs["reward"][:, :-1])
+    assert not torch.equal(ours["reward"][:, -1], theirs["reward"][:, -1])
+
+
+def test_without_a_reward_split_the_validation_images_pay_to_the_end(tiny):
+    config = dataclasses.replace(tiny, splits=dataclasses.replace(tiny.splits, reward=0))
+    info = GrowthEnv(config, n_envs=3, seed=9).rollout(tiny.episode_steps)["next", "info"]
+    assert torch.equal(info["paid_accuracy"], info["val_accuracy"])
 
 
 def test_sparse_pays_the_same_sum_at_the_end_only(tiny):

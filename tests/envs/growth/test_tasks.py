@@ -31,7 +31,7 @@ def test_hosts_train_on_templates(tiny, task):
 
 def test_hosts_train_on_cifar10_from_disk(tiny, monkeypatch, tmp_path):
     unpack(expect_archive(monkeypatch), tmp_path)
-    splits = SplitSizes(train=64, val=24, test=48)
+    splits = SplitSizes(train=64, val=24, test=48, reward=6)
     config = dataclasses.replace(
         tiny, task="cifar10", image_size=16, data=DataSource(str(tmp_path)), splits=splits, episode_steps=8
     )
