@@ -128,9 +128,7 @@ class GrowthConfig:
         if min(self.splits.train, self.splits.val, self.splits.test) < 1:
             raise ConfigError(f"every split but `reward` needs at least one image, got {self.splits}")
         if self.splits.reward < 0:
-            raise ConfigError(
-                f"splits.reward must be 0 (validation images pay) or more, got {self.splits.reward}"
-            )
+            raise ConfigError(f"splits.reward must be 0 (validation images pay) or more, got {self.splits.reward}")
 
     @property
     def images_per_step(self) -> int:
