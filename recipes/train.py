@@ -45,7 +45,7 @@ from tamiyo_trl.objectives import PPOConfig
 from tamiyo_trl.policies import ActorCritic
 from tamiyo_trl.studies.references import watching
 from tamiyo_trl.training import has_run
-from tamiyo_trl.training.experiment import ControllerSettings, RunPlan, make_controller, training
+from tamiyo_trl.training.experiment import ControllerSettings, RunConfig, make_controller, training
 from tamiyo_trl.training.table import read_metrics
 
 console = Console()
@@ -125,7 +125,7 @@ class Args:
         return self.runs / self.name
 
     @property
-    def plan(self) -> RunPlan:
+    def plan(self) -> RunConfig:
         """What decides what the run learns."""
         controller = ControllerSettings(
             hidden_size=self.hidden_size,
@@ -137,7 +137,7 @@ class Args:
             entropy_end=self.entropy_end,
             ppo=self.ppo,
         )
-        return RunPlan(
+        return RunConfig(
             memory=self.memory,
             seed=self.seed,
             episodes=self.episodes,

@@ -2,7 +2,7 @@
 
 from tamiyo_trl.policies.actor_critic import ActorCritic, ActorCriticOptions, make_actor_critic
 from tamiyo_trl.policies.baselines import FixedSchedule, Heuristic, NeverGrow, Planting, RandomLegal
-from tamiyo_trl.policies.heads.codes import Heads, OneHotHeads, ScalarHead
+from tamiyo_trl.policies.heads.codes import ActionCode, OneHotHeads, ScalarHead
 from tamiyo_trl.policies.heads.masked_heads import CompositeMaskedHeads, MaskedHeads
 from tamiyo_trl.policies.memories.core import MemoryCore
 from tamiyo_trl.policies.memories.kinds import GRU, LSTM, Feedforward, Frames, Memory
@@ -11,13 +11,13 @@ from tamiyo_trl.policies.trunks import SeparateTrunks, SharedTrunk
 __all__ = [
     "GRU",
     "LSTM",
+    "ActionCode",
     "ActorCritic",
     "ActorCriticOptions",
     "CompositeMaskedHeads",
     "Feedforward",
     "FixedSchedule",
     "Frames",
-    "Heads",
     "Heuristic",
     "MaskedHeads",
     "Memory",

@@ -25,7 +25,7 @@ from tamiyo_trl.policies.memories.core import MemoryModule
 from tamiyo_trl.policies.memories.kinds import Memory, resolve
 from tamiyo_trl.policies.networks import Networks
 from tamiyo_trl.policies.normaliser import Normaliser
-from tamiyo_trl.policies.trunks import SharedTrunk, TrunkPlan, Trunks
+from tamiyo_trl.policies.trunks import SharedTrunk, TrunkConfig, Trunks
 from tamiyo_trl.seeding import derive_seed
 from tamiyo_trl.transforms import FrameStack
 
@@ -184,9 +184,9 @@ def make_actor_critic(
         torch.manual_seed(derive_seed(seed, "actor_critic"))
         normaliser = Normaliser(features)
         key = interface.observation_key if recipe.window == 1 else FRAMES
-        plan = TrunkPlan(key, features, normaliser, recipe, encoder_size, hidden_size)
+        plan = TrunkConfig(key, features, normaliser, recipe, encoder_size, hidden_size)
         networks = Networks(interface, plan, options.trunks, normaliser)
-    networks.lean(options.initial_logits)
+    networks.set_initial_logits(options.initial_logits)
     actor_critic = ActorCritic(networks, recipe.window)
     return actor_critic if env.device is None else actor_critic.to(env.device)
 

@@ -10,7 +10,7 @@ from torchrl.envs import EnvBase
 
 from tamiyo_trl import keys
 from tamiyo_trl.errors import SpecError
-from tamiyo_trl.policies.heads.codes import Heads, heads_of
+from tamiyo_trl.policies.heads.codes import ActionCode, heads_of
 
 AUTO = "auto"  # take the mask under keys.ACTION_MASK where the environment shows one
 
@@ -30,7 +30,7 @@ class Interface:
     observation_key: str
     features: int
     mask_key: str | None
-    heads: Heads
+    heads: ActionCode
     relevant: torch.Tensor | None
 
 
@@ -72,7 +72,7 @@ def _features(entries: dict[str, TensorSpec], key: str, batch: torch.Size) -> in
     return shape[0]
 
 
-def _mask_key(entries: dict[str, TensorSpec], key: str | None, heads: Heads, batch: torch.Size) -> str | None:
+def _mask_key(entries: dict[str, TensorSpec], key: str | None, heads: ActionCode, batch: torch.Size) -> str | None:
     if key is None:
         return None
     if key != AUTO:
@@ -89,7 +89,7 @@ def _mask_key(entries: dict[str, TensorSpec], key: str | None, heads: Heads, bat
     return None
 
 
-def _check_mask(key: str, spec: TensorSpec, heads: Heads, batch: torch.Size) -> None:
+def _check_mask(key: str, spec: TensorSpec, heads: ActionCode, batch: torch.Size) -> None:
     shape = tuple(spec.shape[len(batch) :])
     if shape not in _layouts(heads):
         allowed = " or ".join(str(layout) for layout in dict.fromkeys(_layouts(heads)))
@@ -98,11 +98,11 @@ def _check_mask(key: str, spec: TensorSpec, heads: Heads, batch: torch.Size) -> 
         raise SpecError(f"mask {key!r} has dtype {spec.dtype}: bool (or 0/1 integers) is needed")
 
 
-def _layouts(heads: Heads) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _layouts(heads: ActionCode) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (sum(heads.nvec),), heads.nvec
 
 
-def _relevance(rows: tuple[tuple[bool, ...], ...], heads: Heads, joint: bool) -> torch.Tensor | None:
+def _relevance(rows: tuple[tuple[bool, ...], ...], heads: ActionCode, joint: bool) -> torch.Tensor | None:
     if not rows:
         return None
     table = torch.tensor(rows, dtype=torch.bool)

@@ -15,7 +15,7 @@ from tamiyo_trl.policies.heads.factors import Factors, factorise
 from tamiyo_trl.policies.initialisation import orthogonal
 from tamiyo_trl.policies.interface import Interface
 from tamiyo_trl.policies.normaliser import Normaliser
-from tamiyo_trl.policies.trunks import Trunk, TrunkPlan, Trunks
+from tamiyo_trl.policies.trunks import Trunk, TrunkConfig, Trunks
 
 
 class Networks(nn.Module):
@@ -30,7 +30,7 @@ class Networks(nn.Module):
         logits: core -> logits of all heads side by side.
     """
 
-    def __init__(self, interface: Interface, plan: TrunkPlan, trunks: Trunks, normaliser: Normaliser) -> None:
+    def __init__(self, interface: Interface, plan: TrunkConfig, trunks: Trunks, normaliser: Normaliser) -> None:
         super().__init__()
         self.interface = interface
         self.observation_key = plan.observation_key
@@ -40,7 +40,7 @@ class Networks(nn.Module):
         self.value = _head(self.trunks[-1], 1, gain=1.0, out_key=keys.STATE_VALUE)
         self.logits = _head(self.trunks[0], sum(interface.heads.nvec), gain=0.01, out_key=keys.LOGITS)
 
-    def lean(self, initial_logits: Sequence[float]) -> None:
+    def set_initial_logits(self, initial_logits: Sequence[float]) -> None:
         """Set the bias of the action logits, one number per action value; nothing given leaves zeros.
 
         Raises:

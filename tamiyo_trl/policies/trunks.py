@@ -14,7 +14,7 @@ from tamiyo_trl.policies.memories.kinds import Memory
 
 
 @dataclass(frozen=True)
-class TrunkPlan:
+class TrunkConfig:
     """What a trunk is built from.
 
     Attributes:
@@ -43,7 +43,7 @@ class Trunk(nn.Module):
         core_key: where the core is written.
     """
 
-    def __init__(self, plan: TrunkPlan, prefix: str = "") -> None:
+    def __init__(self, plan: TrunkConfig, prefix: str = "") -> None:
         super().__init__()
         encoded, self.core_key = prefix + keys.ENCODED, prefix + keys.CORE
         layer = orthogonal(nn.Linear(plan.features, plan.encoder_size))
@@ -61,7 +61,7 @@ class Trunk(nn.Module):
 class Trunks(Protocol):
     """Which trunks an actor-critic has."""
 
-    def build(self, plan: TrunkPlan) -> list[Trunk]:
+    def build(self, plan: TrunkConfig) -> list[Trunk]:
         """Return the trunks, the actor's first and the critic's last."""
 
 
@@ -69,7 +69,7 @@ class Trunks(Protocol):
 class SharedTrunk:
     """Policy and value read one trunk: one pass serves both."""
 
-    def build(self, plan: TrunkPlan) -> list[Trunk]:
+    def build(self, plan: TrunkConfig) -> list[Trunk]:
         """Return one trunk."""
         return [Trunk(plan)]
 
@@ -78,6 +78,6 @@ class SharedTrunk:
 class SeparateTrunks:
     """Policy and value have a trunk each; the critic's entries and states are named `critic_...`."""
 
-    def build(self, plan: TrunkPlan) -> list[Trunk]:
+    def build(self, plan: TrunkConfig) -> list[Trunk]:
         """Return two trunks."""
         return [Trunk(plan), Trunk(plan, "critic_")]

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tamiyo_trl.data import SplitSizes
-from tamiyo_trl.envs import GrowthConfig, TrainingConfig
+from tamiyo_trl.envs import GrowthConfig, HostTrainingConfig
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.objectives import PPOConfig
 from tamiyo_trl.studies.run import Exam, Run
-from tamiyo_trl.training.experiment import ControllerSettings, RunPlan
+from tamiyo_trl.training.experiment import ControllerSettings, RunConfig
 
 # What the tuning starts from, and what it tries, each as one change.
 START = ControllerSettings(lr=1e-3, lr_end=1e-4, ppo=PPOConfig(slice_len=8, minibatches=16))
@@ -45,7 +45,7 @@ TOY = GrowthConfig(
     image_size=8,
     episode_steps=12,
     splits=SplitSizes(train=128, val=64, test=64),
-    training=TrainingConfig(images_per_step=64, batch_size=32, decay_from=6),
+    training=HostTrainingConfig(images_per_step=64, batch_size=32, decay_from=6),
 )
 
 
@@ -104,5 +104,5 @@ def run_of(budget: Budget, arm: str, seed: int, results: Path, work: Path, comma
     if not dash:
         raise ConfigError(f"an arm is memory-observation, such as lstm-minimal; got {arm!r}")
     env = dataclasses.replace(budget.env, observation=observation)
-    plan = RunPlan(memory, seed, budget.episodes, budget.n_envs, env, budget.controller)
+    plan = RunConfig(memory, seed, budget.episodes, budget.n_envs, env, budget.controller)
     return Run(plan, results, work, budget.exam, command)

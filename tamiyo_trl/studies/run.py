@@ -25,7 +25,7 @@ from tamiyo_trl.errors import RunFolderError
 from tamiyo_trl.files import write_json, write_rows
 from tamiyo_trl.policies import ActorCritic
 from tamiyo_trl.training import has_run, load_checkpoint
-from tamiyo_trl.training.experiment import RunPlan, make_controller, training
+from tamiyo_trl.training.experiment import RunConfig, make_controller, training
 from tamiyo_trl.training.summaries import deficit_summary, growth_summary
 from tamiyo_trl.training.table import read_metrics
 
@@ -70,7 +70,7 @@ class Run:
         command: The command line that asked for it.
     """
 
-    plan: RunPlan
+    plan: RunConfig
     results: Path
     work: Path
     exam: Exam = field(default_factory=Exam)

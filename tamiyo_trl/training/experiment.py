@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from torchrl.envs import EnvBase, TransformedEnv
 
 from tamiyo_trl.envs import GrowthConfig
-from tamiyo_trl.envs.growth.actions import HEADS
+from tamiyo_trl.envs.growth.actions import HEAD_NAMES
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.objectives import LinearSchedule, PPOConfig, PPOLearner
 from tamiyo_trl.policies import ActorCritic, ActorCriticOptions, make_actor_critic
@@ -54,7 +54,7 @@ class ControllerSettings:
 
 
 @dataclass(frozen=True)
-class RunPlan:
+class RunConfig:
     """Everything that decides what a training run learns.
 
     Attributes:
@@ -85,7 +85,7 @@ class RunPlan:
         return self.episodes * self.env.episode_steps
 
 
-def make_controller(plan: RunPlan, env: EnvBase) -> ActorCritic:
+def make_controller(plan: RunConfig, env: EnvBase) -> ActorCritic:
     """Return the untrained controller of this plan for `env`, a GrowthEnv or several of them side by side."""
     sizes = (len(Op), len(plan.env.sites), len(plan.env.blueprints))
     habit = [0.0] * sum(sizes)
@@ -96,12 +96,12 @@ def make_controller(plan: RunPlan, env: EnvBase) -> ActorCritic:
         hidden_size=plan.controller.hidden_size,
         encoder_size=plan.controller.encoder_size,
         seed=plan.seed,
-        options=ActorCriticOptions(head_names=HEADS, initial_logits=tuple(habit)),
+        options=ActorCriticOptions(head_names=HEAD_NAMES, initial_logits=tuple(habit)),
     )
 
 
 def training(
-    plan: RunPlan,
+    plan: RunConfig,
     env: EnvBase,
     actor_critic: ActorCritic,
     directory: str | os.PathLike[str],

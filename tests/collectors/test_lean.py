@@ -23,7 +23,7 @@ from benchmarks.cartpole_env import CartPoleEnv
 from tamiyo_trl.collectors.lean import LeanCollector, below
 from tamiyo_trl.collectors.steppers import PlainStepper, TorchRLStepper, stepper_of
 from tamiyo_trl.data import SplitSizes
-from tamiyo_trl.envs import GrowthConfig, GrowthEnv, TrainingConfig
+from tamiyo_trl.envs import GrowthConfig, GrowthEnv, HostTrainingConfig
 from tamiyo_trl.envs.recall import RecallEnv
 from tamiyo_trl.policies import ActorCriticOptions, SeparateTrunks, make_actor_critic
 from tamiyo_trl.transforms import HiddenStateReset, PreviousAction
@@ -78,7 +78,7 @@ def serial() -> EnvBase:
 
 
 def growth() -> EnvBase:
-    sizes = {"splits": SplitSizes(train=64, val=32, test=32), "training": TrainingConfig(images_per_step=32)}
+    sizes = {"splits": SplitSizes(train=64, val=32, test=32), "training": HostTrainingConfig(images_per_step=32)}
     return GrowthEnv(GrowthConfig(image_size=8, episode_steps=8, **sizes), n_envs=3, seed=5)
 
 

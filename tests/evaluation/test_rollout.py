@@ -9,7 +9,7 @@ from tensordict.nn import InteractionType
 from torchrl.envs import TransformedEnv
 
 from tamiyo_trl.data import SplitSizes
-from tamiyo_trl.envs import GrowthConfig, GrowthEnv, RecallEnv, TrainingConfig
+from tamiyo_trl.envs import GrowthConfig, GrowthEnv, HostTrainingConfig, RecallEnv
 from tamiyo_trl.errors import ConfigError, SpecError
 from tamiyo_trl.evaluation import Episode, compare, evaluate, growth_summary, rollout_episodes
 from tamiyo_trl.evaluation.baselines import BASELINES, kept, load_episodes, make_baseline, save_episodes
@@ -19,7 +19,7 @@ TINY = GrowthConfig(
     image_size=8,
     episode_steps=10,
     splits=SplitSizes(train=128, val=64, test=64),
-    training=TrainingConfig(images_per_step=64, batch_size=32),
+    training=HostTrainingConfig(images_per_step=64, batch_size=32),
 )
 
 

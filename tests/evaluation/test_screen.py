@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamiyo_trl.envs import GrowthConfig
-from tamiyo_trl.envs.growth.actions import joint_actions
+from tamiyo_trl.envs.growth.actions import growth_actions
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.evaluation.screen import HELP, Situation, key_table, moves, screen
 from tamiyo_trl.seeds import Stage
 
 CONFIG = GrowthConfig(image_size=8)
-EVERY = tuple(tuple(row) for row in joint_actions(len(CONFIG.sites), len(CONFIG.blueprints)).tolist())
+EVERY = tuple(tuple(row) for row in growth_actions(len(CONFIG.sites), len(CONFIG.blueprints)).tolist())
 START = Situation(
     step=0,
     accuracies=(0.1,),

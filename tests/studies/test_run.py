@@ -12,7 +12,7 @@ from tensordict import TensorDict
 from tamiyo_trl.errors import RunFolderError
 from tamiyo_trl.studies.report.html import self_contained
 from tamiyo_trl.studies.run import Run, claim, keep_curve
-from tamiyo_trl.training.experiment import ControllerSettings, RunPlan
+from tamiyo_trl.training.experiment import ControllerSettings, RunConfig
 from tamiyo_trl.training.summaries import deficit_summary
 from tamiyo_trl.training.table import read_metrics
 from tests.evaluation.worlds import TINY
@@ -41,7 +41,7 @@ def test_deficits_are_counted_where_episodes_ended():
 
 
 def run(tmp_path, **changes) -> Run:
-    plan = RunPlan("lstm", 0, 32, 16, TINY, ControllerSettings())
+    plan = RunConfig("lstm", 0, 32, 16, TINY, ControllerSettings())
     return Run(dataclasses.replace(plan, **changes), tmp_path / "results", tmp_path / "work")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from torchrl.envs import TransformedEnv
 
 from tamiyo_trl.data import SplitSizes
-from tamiyo_trl.envs import GrowthConfig, GrowthEnv, TrainingConfig
+from tamiyo_trl.envs import GrowthConfig, GrowthEnv, HostTrainingConfig
 from tamiyo_trl.evaluation import growth_summary
 from tamiyo_trl.objectives import PPOConfig, PPOLearner
 from tamiyo_trl.policies import make_actor_critic
@@ -18,7 +18,7 @@ TINY = GrowthConfig(
     image_size=8,
     episode_steps=10,
     splits=SplitSizes(train=64, val=32, test=32),
-    training=TrainingConfig(images_per_step=32, batch_size=16, decay_from=5),
+    training=HostTrainingConfig(images_per_step=32, batch_size=16, decay_from=5),
 )
 UPDATES, STEPS, HOSTS = 96, 4, 2  # 4 steps a batch: checkpoints fall into the middle of episodes of 10
 

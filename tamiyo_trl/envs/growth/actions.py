@@ -7,10 +7,10 @@ from torch import Tensor
 
 from tamiyo_trl.seeds.lifecycle import Op
 
-HEADS = ("op", "site", "blueprint")
+HEAD_NAMES = ("op", "site", "blueprint")
 
 
-def joint_actions(n_sites: int, n_blueprints: int) -> Tensor:
+def growth_actions(n_sites: int, n_blueprints: int) -> Tensor:
     """Return every action that can ever be legal, int64 [A, 3]: the table `FlatAction` needs.
 
     Order: WAIT, GERMINATE (site by site, blueprint by blueprint), FOSSILIZE per site, CULL per site. One site and five

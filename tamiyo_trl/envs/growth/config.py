@@ -21,7 +21,7 @@ FEW_IMAGES, MANY_IMAGES = 256, 512  # a host's epoch at 8x8 and at 16x16 and mor
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class HostTrainingConfig:
     """How hosts and seeds train.
 
     Attributes:
@@ -90,7 +90,7 @@ class GrowthConfig:
     blueprints: tuple[str, ...] = DEFAULT_BLUEPRINTS
     data: DataSource = field(default_factory=DataSource)
     splits: SplitSizes = field(default_factory=SplitSizes)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    training: HostTrainingConfig = field(default_factory=HostTrainingConfig)
     lifecycle: LifecycleConfig = field(default_factory=LifecycleConfig)
     observation: str = "snapshot"
     privileged: bool = False
@@ -176,6 +176,6 @@ class GrowthConfig:
             channels=(32, 64, 128),
             sites=(1,),
             blueprints=DEFAULT_BLUEPRINTS[:5],
-            training=TrainingConfig(batch_size=128, lr=0.01, decay_from=25),
+            training=HostTrainingConfig(batch_size=128, lr=0.01, decay_from=25),
             lifecycle=LifecycleConfig.spec(),
         )

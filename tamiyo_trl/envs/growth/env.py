@@ -15,7 +15,7 @@ from torchrl.envs import EnvBase
 
 from tamiyo_trl import keys
 from tamiyo_trl.envs.growth import specs
-from tamiyo_trl.envs.growth.actions import HEADS, joint_actions
+from tamiyo_trl.envs.growth.actions import HEAD_NAMES, growth_actions
 from tamiyo_trl.envs.growth.config import GrowthConfig
 from tamiyo_trl.envs.growth.observations import Scene, feature_bounds, observe
 from tamiyo_trl.envs.growth.readings import Readings
@@ -48,7 +48,7 @@ class GrowthEnv(EnvBase):
         IllegalActionError: `step` received an action that the mask forbids.
     """
 
-    head_names = HEADS
+    head_names = HEAD_NAMES
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class GrowthEnv(EnvBase):
         self._views = config.views
         n_sites, n_blueprints = len(config.sites), len(config.blueprints)
         self.feature_names = config.feature_names
-        self.joint_actions = joint_actions(n_sites, n_blueprints)
+        self.joint_actions = growth_actions(n_sites, n_blueprints)
         self._action_rng = generator(seed, "random actions")
         self._before = self.world.readings.clone()
 

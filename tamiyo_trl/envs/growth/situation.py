@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from tamiyo_trl import keys
-from tamiyo_trl.envs.growth.actions import action_name, joint_actions
+from tamiyo_trl.envs.growth.actions import action_name, growth_actions
 from tamiyo_trl.envs.growth.observations import OBSERVATIONS, Feature
 from tamiyo_trl.envs.growth.privileged import privileged_features
 from tamiyo_trl.envs.growth.readings import Readings
@@ -15,8 +15,8 @@ HEADER = ("name", "formula", "unit", "range", "source", "columns")
 
 
 def legal_actions(mask: Tensor) -> list[tuple[int, int, int]]:
-    """Return the legal action triples of one host's mask, bool [ops, S, K], in the order of `joint_actions`."""
-    table = joint_actions(*mask.shape[1:])
+    """Return the legal action triples of one host's mask, bool [ops, S, K], in the order of `growth_actions`."""
+    table = growth_actions(*mask.shape[1:])
     return [(op, site, kind) for op, site, kind in table.tolist() if mask[op, site, kind]]
 
 

@@ -12,7 +12,7 @@ from tamiyo_trl.errors import SpecError
 
 
 @dataclass(frozen=True)
-class Heads:
+class ActionCode:
     """Several heads as indices side by side: a MultiCategorical action, int64 [*B, D].
 
     Attributes:
@@ -46,7 +46,7 @@ class Heads:
         return action.to(torch.int64)
 
 
-class ScalarHead(Heads):
+class ScalarHead(ActionCode):
     """One head as a bare index: a Categorical action, int64 [*B]."""
 
     @property
@@ -63,7 +63,7 @@ class ScalarHead(Heads):
         return action.to(torch.int64).unsqueeze(-1)
 
 
-class OneHotHeads(Heads):
+class OneHotHeads(ActionCode):
     """Heads as one-hot vectors side by side: a OneHot or MultiOneHot action, [*B, sum(nvec)]."""
 
     @property
@@ -81,22 +81,22 @@ class OneHotHeads(Heads):
         return torch.stack([part.to(torch.int64).argmax(-1) for part in action.split(self.nvec, -1)], -1)
 
 
-def heads_of(spec: TensorSpec, batch_size: torch.Size, head_names: tuple[str, ...] = ()) -> Heads:
+def heads_of(spec: TensorSpec, batch_size: torch.Size, head_names: tuple[str, ...] = ()) -> ActionCode:
     """Return how an action spec writes its heads.
 
     Raises:
         SpecError: the spec is not Categorical, MultiCategorical, OneHot or MultiOneHot with a flat event.
     """
     shape = tuple(spec.shape[len(batch_size) :])
-    kind: type[Heads]
+    kind: type[ActionCode]
     if isinstance(spec, MultiOneHot):
         nvec, kind = tuple(int(box.n) for box in spec.space.boxes), OneHotHeads
     elif isinstance(spec, OneHot):
         nvec, kind = (int(spec.space.n),), OneHotHeads
     elif isinstance(spec, MultiCategorical):
-        nvec, kind = tuple(int(n) for n in torch.as_tensor(spec.nvec).reshape(-1, shape[-1])[0]), Heads
+        nvec, kind = tuple(int(n) for n in torch.as_tensor(spec.nvec).reshape(-1, shape[-1])[0]), ActionCode
     elif isinstance(spec, Categorical):
-        nvec, kind = (int(spec.space.n),), ScalarHead if shape == () else Heads
+        nvec, kind = (int(spec.space.n),), ScalarHead if shape == () else ActionCode
     else:
         raise SpecError(
             f"action spec {type(spec).__name__} cannot be served: allowed are Categorical, MultiCategorical, OneHot "

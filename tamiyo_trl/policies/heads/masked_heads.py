@@ -12,7 +12,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor, distributions
 
-from tamiyo_trl.policies.heads.codes import Heads
+from tamiyo_trl.policies.heads.codes import ActionCode
 from tamiyo_trl.policies.heads.factors import factorise
 
 
@@ -32,7 +32,9 @@ class MaskedHeads(distributions.Distribution):
     arg_constraints: dict[str, distributions.constraints.Constraint] = {}  # noqa: RUF012 (torch's own declaration)
     has_rsample = False
 
-    def __init__(self, logits: Tensor, mask: Tensor | None = None, *, action: Heads, relevant: Tensor | None = None):
+    def __init__(
+        self, logits: Tensor, mask: Tensor | None = None, *, action: ActionCode, relevant: Tensor | None = None
+    ):
         self.action = action
         self.factors = factorise(logits, mask, action.nvec, relevant)
         super().__init__(logits.shape[:-1], torch.Size(action.event_shape), validate_args=False)

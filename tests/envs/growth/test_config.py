@@ -6,14 +6,14 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from tamiyo_trl.envs import GrowthConfig, GrowthEnv, TrainingConfig
+from tamiyo_trl.envs import GrowthConfig, GrowthEnv, HostTrainingConfig
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.hosts import Fleet
 
 
 @pytest.mark.parametrize(("size", "asked", "images"), [(8, 0, 256), (16, 0, 512), (8, 64, 64), (16, 64, 64)])
 def test_a_step_trains_on_as_many_images_as_suit_their_size_or_as_asked(monkeypatch, size, asked, images):
-    config = GrowthConfig(image_size=size, training=TrainingConfig(images_per_step=asked))
+    config = GrowthConfig(image_size=size, training=HostTrainingConfig(images_per_step=asked))
     assert config.images_per_step == images
     seen = []
     train = Fleet.train_epoch
@@ -40,4 +40,4 @@ def test_a_step_trains_on_as_many_images_as_suit_their_size_or_as_asked(monkeypa
 )
 def test_batches_that_do_not_fit_are_refused_with_their_numbers(size, training, said):
     with pytest.raises(ConfigError, match=said):
-        GrowthConfig(image_size=size, training=TrainingConfig(**training))
+        GrowthConfig(image_size=size, training=HostTrainingConfig(**training))

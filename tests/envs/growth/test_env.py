@@ -9,8 +9,8 @@ import torch
 from tensordict import TensorDict
 from torchrl.envs.utils import check_env_specs
 
-from tamiyo_trl.envs import GrowthConfig, GrowthEnv, LifecycleConfig, TrainingConfig
-from tamiyo_trl.envs.growth.actions import joint_actions
+from tamiyo_trl.envs import GrowthConfig, GrowthEnv, HostTrainingConfig, LifecycleConfig
+from tamiyo_trl.envs.growth.actions import growth_actions
 from tamiyo_trl.errors import ConfigError, IllegalActionError
 from tamiyo_trl.seeds import Stage
 from tamiyo_trl.seeds.lifecycle import Op
@@ -66,7 +66,10 @@ def test_reward_is_the_sum_of_its_parts(tiny):
 
 def test_hosts_learn(tiny):
     config = dataclasses.replace(
-        tiny, family="single", training=TrainingConfig(images_per_step=256, decay_from=6), splits=GrowthConfig().splits
+        tiny,
+        family="single",
+        training=HostTrainingConfig(images_per_step=256, decay_from=6),
+        splits=GrowthConfig().splits,
     )
     steps = play(GrowthEnv(config, n_envs=4, seed=0), [[WAIT] * 4] * 12)
     first, last = (step["info", "val_accuracy"].mean().item() for step in (steps[0], steps[-1]))
@@ -150,7 +153,7 @@ def test_mask_counts_every_legal_action_once(tiny):
 
 
 def test_the_specs_eight_flat_actions():
-    table = joint_actions(1, 5).tolist()
+    table = growth_actions(1, 5).tolist()
     assert table == [[0, 0, 0], *([1, 0, kind] for kind in range(5)), [2, 0, 0], [3, 0, 0]]
 
 

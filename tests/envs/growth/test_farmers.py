@@ -9,7 +9,7 @@ import torch
 from tensordict import TensorDict
 
 from tamiyo_trl.data import SplitSizes
-from tamiyo_trl.envs import GrowthConfig, GrowthEnv, TrainingConfig
+from tamiyo_trl.envs import GrowthConfig, GrowthEnv, HostTrainingConfig
 from tamiyo_trl.evaluation import estimate, evaluate, paired, rollout_episodes
 from tamiyo_trl.policies import NeverGrow
 from tamiyo_trl.policies.baselines import CULL, FOSSILIZE, GERMINATE, Baseline
@@ -58,7 +58,7 @@ def config() -> GrowthConfig:
         family="single",
         episode_steps=14,
         splits=SplitSizes(train=512, val=256, test=64),
-        training=TrainingConfig(images_per_step=128, decay_from=7),
+        training=HostTrainingConfig(images_per_step=128, decay_from=7),
     )
 
 

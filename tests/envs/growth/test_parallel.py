@@ -10,11 +10,11 @@ import torch
 from torchrl.collectors import Collector, MultiSyncCollector
 
 from tamiyo_trl import keys
-from tamiyo_trl.envs import GrowthConfig, GrowthEnv, TrainingConfig, growth_env_makers, make_growth_env
+from tamiyo_trl.envs import GrowthConfig, GrowthEnv, HostTrainingConfig, growth_env_makers, make_growth_env
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.policies.baselines import Heuristic, RandomLegal
 
-SMALL = GrowthConfig(image_size=8, training=TrainingConfig(images_per_step=64))
+SMALL = GrowthConfig(image_size=8, training=HostTrainingConfig(images_per_step=64))
 
 
 def test_two_processes_give_the_numbers_of_one():
