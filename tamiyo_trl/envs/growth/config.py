@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from tamiyo_trl import keys
 from tamiyo_trl.data import DataSource, SplitSizes
 from tamiyo_trl.data.tasks import TASKS
+from tamiyo_trl.envs.growth.extras import KEPT, READING_AGE
 from tamiyo_trl.envs.growth.family import Family, make_family
 from tamiyo_trl.envs.growth.features import Feature
 from tamiyo_trl.envs.growth.observations import feature_names, feature_set
@@ -64,6 +65,7 @@ class GrowthConfig:
         image_size: Edge of the images in pixels (digits: 16 in colour, or 8 in grey, which is several times cheaper).
         family: "mixed" draws a hidden deficit for each episode, "mixed:contrast" (or another of its deficits, or one
             you registered) always has that one, "mixed:contrast+slow" one of these, "single" keeps one healthy host.
+            "duds" has the hosts of "mixed", and half of its seeds do not take.
         episode_steps: Env steps (host epochs) per episode.
         channels: Width of each host block.
         sites: Blocks behind which seeds may grow.
@@ -72,6 +74,9 @@ class GrowthConfig:
         splits: Images per split of an episode.
         training: How hosts and seeds train.
         lifecycle: Timers of a seed's life.
+        max_kept: Seeds that may be kept: once so many fossils stand, germination is closed; None sets no limit.
+        val_every: Steps between two validations that the controller sees; in between it sees the last, with its age.
+            (Rewards know every step's.)
         observation: "minimal", "snapshot" or "summary".
         privileged: Whether to show the entry `privileged` as well: the hidden deficit, seed qualities and the whole
             situation, for a critic or a teacher.
@@ -92,6 +97,8 @@ class GrowthConfig:
     splits: SplitSizes = field(default_factory=SplitSizes)
     training: HostTrainingConfig = field(default_factory=HostTrainingConfig)
     lifecycle: LifecycleConfig = field(default_factory=LifecycleConfig)
+    max_kept: int | None = None
+    val_every: int = 1
     observation: str = "snapshot"
     privileged: bool = False
     reward: str = "gain"
@@ -124,6 +131,10 @@ class GrowthConfig:
                 f"batch_size must divide images_per_step: "
                 f"{self.training.batch_size} and {self.images_per_step} do not fit"
             )
+        if self.max_kept is not None and self.max_kept < 1:
+            raise ConfigError(f"max_kept must be at least 1, or None for no limit: got {self.max_kept}")
+        if self.val_every < 1:
+            raise ConfigError(f"val_every must be at least 1, got {self.val_every}")
         make_family(self.family, self.image_size, self.task)
         if min(self.splits.train, self.splits.val, self.splits.test) < 1:
             raise ConfigError(f"every split but `reward` needs at least one image, got {self.splits}")
@@ -155,7 +166,9 @@ class GrowthConfig:
     @property
     def views(self) -> dict[str, tuple[Feature, ...]]:
         """The feature tables to be shown, by entry."""
-        views = {keys.OBSERVATION: feature_set(self.observation)}
+        extras = [KEPT] if self.max_kept is not None else []
+        extras += [READING_AGE] if self.val_every > 1 else []
+        views = {keys.OBSERVATION: (*feature_set(self.observation), *extras)}
         if self.privileged:
             family: Family = make_family(self.family, self.image_size, self.task)
             views[keys.PRIVILEGED] = privileged_features(tuple(deficit.name for deficit in family.deficits))

@@ -40,7 +40,8 @@ class QualityRange:
     """What a germinated seed's hidden quality is drawn from.
 
     Attributes:
-        dead_shares: Share of units that are dead, drawn uniformly from these.
+        dead_shares: Share of units that are dead, drawn uniformly from these; 1 is a dud, which leaves its host as it
+            is whatever its blueprint.
         lr_scale: Bounds of the factor on the seed's learning rate, log-uniform.
         init_scale: Bounds of the factor on its last layer's initial weights, log-uniform.
     """
@@ -53,6 +54,9 @@ class QualityRange:
 # A seed's hidden quality. Dead units weaken it; a learning rate far above the host's can turn a seed at the last site
 # against a host that is well. Initial scales are all alike.
 HIDDEN_QUALITY = QualityRange(dead_shares=(0.0, 0.0, 0.5, 0.9), lr_scale=(0.25, 5.0))
+
+# Half of all seeds do not take: a dud, all of whose units are dead, leaves the host as it is for good. The others do.
+HALF_DUDS = QualityRange(dead_shares=(0.0, 1.0), lr_scale=(0.7, 1.4))
 
 HEALTHY = Deficit("healthy")  # growing hardly pays
 NOISY = Deficit("noisy labels", Corruption(label_noise=0.35, pool_size=512))  # nothing mends it

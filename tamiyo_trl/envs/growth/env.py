@@ -68,7 +68,7 @@ class GrowthEnv(EnvBase):
         self.feature_names = config.feature_names
         self.joint_actions = growth_actions(n_sites, n_blueprints)
         self._action_rng = generator(seed, "random actions")
-        self._before = self.world.readings.clone()
+        self._before = self.world.shown.clone()
 
         bounds = {entry: feature_bounds(view, n_sites, config.blueprints) for entry, view in self._views.items()}
         self.observation_spec = specs.observation_spec(
@@ -90,16 +90,17 @@ class GrowthEnv(EnvBase):
             rows = tensordict["_reset"].reshape(self.n_envs).cpu()
         if rows.any():
             self.world.begin(rows)
-            self._before.assign(rows, self.world.readings)
+            self._before.assign(rows, self.world.shown)
         nowhere = torch.zeros(self.n_envs, dtype=torch.bool)
         unpaid = {part: torch.zeros(self.n_envs) for part in reward_parts(self.config.reward)}
-        return self._show(self.world.readings, nowhere, unpaid).update(self._end_flags(nowhere))
+        return self._show(self.world.shown, nowhere, unpaid).update(self._end_flags(nowhere))
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
+        before = self.world.shown.clone()
         outcome = self.world.step(tensordict[keys.ACTION].cpu())
-        self._before = outcome.before
+        self._before = before
         parts = pay(self.config.reward, outcome, self.config.rewards)
-        shown = self._show(outcome.before, outcome.fault, parts)
+        shown = self._show(before, outcome.fault, parts)
         shown[keys.REWARD] = torch.stack(list(parts.values())).sum(0)[:, None].to(self.device)
         return shown.update(self._end_flags(outcome.ended | outcome.fault))
 
@@ -122,8 +123,9 @@ class GrowthEnv(EnvBase):
     def _scene(self, before: Readings) -> Scene:
         world, config = self.world, self.config
         return Scene(
-            now=world.readings,
+            now=world.shown,
             before=before,
+            exact=world.readings,
             history=world.history,
             hidden=world.hidden,
             germinated=world.counts["germinated"],
@@ -171,5 +173,5 @@ class GrowthEnv(EnvBase):
     def load_state_dict(self, state_dict: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         """Restore what `state_dict` returned; the next step gives the numbers it would have given."""
         self.world.load_state_dict(state_dict["world"])
-        self._before = self.world.readings.clone()
+        self._before = self.world.shown.clone()
         self._action_rng.set_state(state_dict["action_rng"])

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from tamiyo_trl.envs.growth.deficits import (
+    HALF_DUDS,
     HEALTHY,
     HIDDEN_QUALITY,
     MIXED,
@@ -93,7 +94,11 @@ def _mixed(task: str, image_size: int) -> Family:
     return Family("mixed", MIXED[task, image_size], HIDDEN_QUALITY)
 
 
-FAMILIES: dict[str, Callable[[str, int], Family]] = {"single": _single, "mixed": _mixed}
+def _duds(task: str, image_size: int) -> Family:
+    return replace(_mixed(task, image_size), name="duds", quality=HALF_DUDS)
+
+
+FAMILIES: dict[str, Callable[[str, int], Family]] = {"single": _single, "mixed": _mixed, "duds": _duds}
 
 
 def register_family(name: str, make: Callable[[str, int], Family]) -> None:
@@ -115,7 +120,8 @@ def make_family(name: str, image_size: int, task: str = "digits") -> Family:
     """Return the named family, with deficits as strong as this task and image size want them.
 
     `single` is one healthy host, `mixed` draws one of the deficits, `mixed:contrast` is every host of `mixed` whose
-    deficit is `contrast`, and `mixed:contrast+slow` draws one of those two.
+    deficit is `contrast`, and `mixed:contrast+slow` draws one of those two. `duds` has the hosts of `mixed`, and half
+    of its seeds do not take.
 
     Raises:
         ConfigError: the name is unknown, or nothing is known of this task at this image size.

@@ -18,7 +18,8 @@ class Scene:
     """All that features are computed from.
 
     Attributes:
-        now, before: Readings of this step and of the previous one.
+        now, before: What is known of this step and of the previous one; validation may be that of an earlier step.
+        exact: What this step measured.
         history: What is remembered of the episode.
         hidden: What only the privileged table may read.
         germinated: Seeds planted so far in the episode, float32 [E].
@@ -27,6 +28,7 @@ class Scene:
 
     now: Readings
     before: Readings
+    exact: Readings
     history: History
     hidden: Hidden
     germinated: Tensor

@@ -24,7 +24,7 @@ def joint_mask(lifecycle: Lifecycle, gate: Tensor, n_blueprints: int) -> Tensor:
     return mask
 
 
-def why_illegal(lifecycle: Lifecycle, gate: Tensor, host: int, action: tuple[int, int, int]) -> str:
+def why_illegal(lifecycle: Lifecycle, host: int, action: tuple[int, int, int], max_kept: int | None) -> str:
     """Return the reason why this action is forbidden to this host now."""
     op, site, blueprint = action
     config = lifecycle.config
@@ -36,6 +36,9 @@ def why_illegal(lifecycle: Lifecycle, gate: Tensor, host: int, action: tuple[int
             return f"the site is {stage.name}, not DORMANT"
         if bool(lifecycle.is_live[host].any()):
             return "another seed is live, and one is allowed at a time"
+        kept = int((lifecycle.stage[host] == int(Stage.FOSSILIZED)).sum())
+        if max_kept is not None and kept >= max_kept:
+            return f"{kept} seeds are kept and max_kept is {max_kept}"
         return f"germination opens at step {config.germinate_from} and after {config.plateau_steps} plateau steps"
     age = int(lifecycle.age[host, site])
     if op == Op.FOSSILIZE:

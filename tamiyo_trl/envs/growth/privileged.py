@@ -102,7 +102,7 @@ SITUATION: tuple[Feature, ...] = (
         "validation",
         0,
         1,
-        lambda s: s.now.val_accuracy,
+        lambda s: s.exact.val_accuracy,
     ),
     Feature(
         "exact contribution",
@@ -112,7 +112,7 @@ SITUATION: tuple[Feature, ...] = (
         "validation",
         -1,
         1,
-        lambda s: s.now.contribution,
+        lambda s: s.exact.contribution,
     ),
     Feature(
         "growth",

@@ -23,6 +23,7 @@ class Readings:
 
     Attributes:
         step: Env steps taken, int64 [E].
+        val_age: Steps since what stands under `val_` was measured, int64 [E].
         train_loss, train_accuracy: Means over the epoch's training images, float32 [E].
         val_loss, val_accuracy: On the validation split, float32 [E].
         contribution: Validation accuracy gained by the live seed's presence (in the incubator: gained if it stood at
@@ -37,6 +38,7 @@ class Readings:
     """
 
     step: Tensor
+    val_age: Tensor
     train_loss: Tensor
     train_accuracy: Tensor
     val_loss: Tensor
@@ -58,13 +60,27 @@ class Readings:
         """Return zeros of the right shapes."""
         number, count = torch.zeros(n_hosts), torch.zeros(n_hosts, dtype=torch.long)
         sites = torch.zeros(n_hosts, n_sites, dtype=torch.long)
-        shapes = {"step": count, "op": count, "has_contribution": count.bool(), "alpha": sites.float()}
+        shapes = {"step": count, "val_age": count, "op": count}
+        shapes |= {"has_contribution": count.bool(), "alpha": sites.float()}
         shapes |= {"stage": sites, "age": sites, "in_stage": sites, "blueprint": sites - 1}
         return cls(**{item.name: shapes.get(item.name, number).clone() for item in fields(cls)})
 
     def clone(self) -> Readings:
         """Return a copy that shares nothing."""
         return Readings(**{item.name: getattr(self, item.name).clone() for item in fields(self)})
+
+    def held(self, last: Readings, held: Tensor) -> Readings:
+        """Return these readings, where `held` (bool [E]) with the validation of `last`, older by a step.
+
+        A contribution belongs to the seed it was measured of, so an old one is not shown: it counts as not measured.
+        """
+        shown = self.clone()
+        shown.val_age = torch.where(held, last.val_age + 1, 0)
+        shown.val_loss = torch.where(held, last.val_loss, self.val_loss)
+        shown.val_accuracy = torch.where(held, last.val_accuracy, self.val_accuracy)
+        shown.contribution = self.contribution.masked_fill(held, 0.0)
+        shown.has_contribution = self.has_contribution & ~held
+        return shown
 
     def assign(self, rows: Tensor, source: Readings) -> None:
         """Take over the flagged rows (bool [E]) of other readings."""

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from tamiyo_trl import keys
 from tamiyo_trl.envs.growth.actions import action_name, growth_actions
+from tamiyo_trl.envs.growth.extras import EXTRAS
 from tamiyo_trl.envs.growth.observations import OBSERVATIONS, Feature
 from tamiyo_trl.envs.growth.privileged import privileged_features
 from tamiyo_trl.envs.growth.readings import Readings
@@ -64,11 +65,11 @@ def _actions_text(mask: Tensor, kinds: tuple[str, ...]) -> str:
 
 
 # The tables of the document; the privileged one for no family in particular.
-TABLES = OBSERVATIONS | {keys.PRIVILEGED: privileged_features(("one per deficit",))}
+TABLES = OBSERVATIONS | {"extras": EXTRAS, keys.PRIVILEGED: privileged_features(("one per deficit",))}
 
 
 def observation_table(name: str) -> str:
-    """Return the named observation set, or `privileged`, as a Markdown table: features, units, ranges, sources."""
+    """Return the named observation set, `extras` or `privileged` as a Markdown table of what each feature is."""
     rows = ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
     for item in TABLES[name]:
         bounds = f"{item.low:g} .. {item.high:g}"

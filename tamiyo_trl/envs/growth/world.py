@@ -43,6 +43,7 @@ class World:
     Attributes:
         lifecycle: Stages and timers of every site.
         readings: What the last step measured.
+        shown: What a controller may know of it: where validation is measured now and then, the last reading.
         history: What is remembered of each episode.
         hidden: Deficit and seed qualities, which the controller has to find out.
         counts: Seeds "germinated", "fossilized" and "culled" so far in each episode, float32 [E] each.
@@ -67,6 +68,7 @@ class World:
         n_sites = len(config.sites)
         self.lifecycle = Lifecycle(config.lifecycle, n_hosts, n_sites)
         self.readings = Readings.blank(n_hosts, n_sites)
+        self.shown = self.readings.clone()
         self.history = History.blank(n_hosts, n_sites, len(config.blueprints))
         self.hidden = Hidden.blank(n_hosts, n_sites)
         self.counts = {name: torch.zeros(n_hosts) for name in ("germinated", "fossilized", "culled")}
@@ -80,6 +82,8 @@ class World:
         opened = (step >= rules.germinate_from) & (step < self.config.episode_steps)
         if rules.plateau_steps:
             opened &= self.history.stabilised & (self.history.plateau >= rules.plateau_steps)
+        if self.config.max_kept is not None:
+            opened &= (self.lifecycle.stage == int(Stage.FOSSILIZED)).sum(-1) < self.config.max_kept
         return opened
 
     @property
@@ -103,6 +107,7 @@ class World:
             getattr(fresh, f"{split}_loss")[rows] = result.loss.cpu().float()
             getattr(fresh, f"{split}_accuracy")[rows] = result.accuracy.cpu().float()
         self.readings.assign(rows, fresh)
+        self.shown.assign(rows, fresh)
         self.history.reset(rows, self.readings)
         self.paid_accuracy[rows] = self.readings.val_accuracy[rows]
 
@@ -114,7 +119,7 @@ class World:
         """
         self._check_legal(action)
         before = self.readings.clone()
-        self._act(action, before)
+        self._act(action, self.shown)
         now = self._train(action)
         ended = now.step >= self.config.episode_steps
         self._commit(ended)
@@ -124,9 +129,10 @@ class World:
         now.stage, now.age = self.lifecycle.stage.clone(), self.lifecycle.age.clone()
         now.in_stage, now.alpha = self.lifecycle.in_stage.clone(), self.lifecycle.alpha.clone()
         now.blueprint = self.readings.blueprint.clone()
-        self.history.record(before, now)
+        shown = now.held(self.shown, now.step % self.config.val_every != 0)
+        self.history.record(self.shown, shown)
         self._measure_final(ended & ~fault, now)
-        self.readings = now
+        self.readings, self.shown = now, shown
         return Outcome(before, now, self.paid_accuracy, self.history, ended, fault, self.fleet.host_parameters)
 
     # ---- one step, in order --------------------------------------------------------------------------------------
@@ -143,7 +149,7 @@ class World:
         triple = tuple(action[host].tolist())
         if not inside[host]:
             raise IllegalActionError(f"env {host}: action {triple} is outside of {tuple(sizes.tolist())}")
-        reason = why_illegal(self.lifecycle, self.gate, host, triple)
+        reason = why_illegal(self.lifecycle, host, triple, self.config.max_kept)
         name = action_name(triple, self.config.blueprints)
         raise IllegalActionError(f"env {host}: {name} {triple} is illegal: {reason}")
 
@@ -240,8 +246,10 @@ class World:
         shape = (len(self.final_accuracy), len(self.config.channels))
         alpha, incubating = torch.zeros(shape), torch.zeros(shape, dtype=torch.bool)
         sites = list(self.config.sites)
-        alpha[:, sites] = self.lifecycle.alpha
-        incubating[:, sites] = self.lifecycle.stage == int(Stage.TRAINING)
+        # A dud is heard by no one and learns from no one, so that its host is what it would be without it.
+        takes = ~self.hidden.is_dud
+        alpha[:, sites] = self.lifecycle.alpha * takes
+        incubating[:, sites] = (self.lifecycle.stage == int(Stage.TRAINING)) & takes
         return alpha.to(self.device), incubating.to(self.device)
 
     # ---- state is data -------------------------------------------------------------------------------------------
@@ -252,6 +260,7 @@ class World:
             "fleet": self.fleet.state_dict(),
             "lifecycle": self.lifecycle.state_dict(),
             "readings": vars(self.readings.clone()),
+            "shown": vars(self.shown.clone()),
             "history": {name: value.clone() for name, value in vars(self.history).items()},
             "hidden": vars(self.hidden.clone()),
             "episodes": self.episodes.state_dict(),
@@ -263,6 +272,7 @@ class World:
         self.fleet.load_state_dict(state["fleet"])
         self.lifecycle.load_state_dict(state["lifecycle"])
         self.readings = Readings(**state["readings"]).clone()
+        self.shown = Readings(**state["shown"]).clone()
         self.history = History(**{name: value.clone() for name, value in state["history"].items()})
         self.hidden = Hidden(**state["hidden"]).clone()
         self.episodes.load_state_dict(state["episodes"])

@@ -90,7 +90,7 @@ def test_every_task_has_a_mixed_family_at_every_size_and_its_hosts_can_be_born()
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("odd", r"family must be one of \['mixed', 'single'\] or e.g. 'mixed:contrast', got 'odd'"),
+        ("odd", r"family must be one of \['duds', 'mixed', 'single'\] or e.g. 'mixed:contrast', got 'odd'"),
         ("mixed:sad", "the deficit of family 'mixed' must be one of contrast, slow, .*; got 'sad'"),
         ("mixed:", "must be one of contrast"),
         ("single:slow", "the deficit of family 'single' must be one of healthy; got 'slow'"),

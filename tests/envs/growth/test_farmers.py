@@ -93,7 +93,7 @@ def test_the_return_is_what_the_end_is_worth_whatever_happened_on_the_way(config
     for host, steps in enumerate(rollout_episodes(env, FARMERS[name](config), 4)):
         end = steps["next", "info"][-1]
         growth = (end["added_parameters"] / env.world.fleet.host_parameters).log1p()
-        worth = 10 * (end["val_accuracy"] - start[host]) - 10 * config.rewards.rent * growth
+        worth = 10 * (end["paid_accuracy"] - start[host]) - 10 * config.rewards.rent * growth
         torch.testing.assert_close(steps["next", "reward"].sum(0), worth, atol=1e-4, rtol=0)
 
 

@@ -40,7 +40,7 @@ def scene(values: list[float], stages: list[int]) -> Scene:
     now.stage = torch.tensor([stages, [0, 0, 0]])
     now.blueprint = torch.where(now.stage > 0, 1, -1)
     hidden = Hidden.blank(2, 3)
-    return Scene(now, before, History.blank(2, 3, 3), hidden, torch.zeros(2), 25, 6418, KINDS)
+    return Scene(now, before, now, History.blank(2, 3, 3), hidden, torch.zeros(2), 25, 6418, KINDS)
 
 
 @given(st.lists(WILD, min_size=8, max_size=8), st.sampled_from([[0, 0, 0], [1, 0, 4], [5, 2, 0], [4, 4, 3]]))

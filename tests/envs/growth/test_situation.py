@@ -98,7 +98,8 @@ def test_the_document_holds_the_observation_tables_of_the_code_and_nothing_else(
         head, rule, *rows = observation_table(name).splitlines()
         expected += [head, rule, *rows[known:]]
         known = len(rows)
-    expected += observation_table("privileged").splitlines()
+    for name in ("extras", "privileged"):
+        expected += observation_table(name).splitlines()
     assert shown == expected
 
 
