@@ -4,8 +4,18 @@ if __name__ == "transforms":
     raise ImportError("this folder is part of tamiyo_trl: import it as `tamiyo_trl.transforms`")
 
 from .flat_action import FlatAction, joint_actions
+from .float_reward_sum import FloatRewardSum
 from .frame_stack import FrameStack
 from .hidden_state_reset import HiddenStateReset
 from .previous_action import PreviousAction
+from .snapshot import Snapshot
 
-__all__ = ["FlatAction", "FrameStack", "HiddenStateReset", "PreviousAction", "joint_actions"]
+__all__ = [
+    "FlatAction",
+    "FloatRewardSum",
+    "FrameStack",
+    "HiddenStateReset",
+    "PreviousAction",
+    "Snapshot",
+    "joint_actions",
+]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tensordict import NestedKey
 from torchrl.collectors import Collector as SyncDataCollector
-from torchrl.envs import Compose, EnvBase, TransformedEnv
+from torchrl.envs import Compose, EnvBase, Transform, TransformedEnv
 
 from tamiyo_trl.collectors.lean import LeanCollector
 from tamiyo_trl.errors import ConfigError, SpecError
 from tamiyo_trl.policies import ActorCritic
+from tamiyo_trl.transforms import Snapshot
 
 
 def make_collector(
@@ -59,14 +62,21 @@ def check_frames(envs: int, frames_per_batch: int, total_frames: int) -> None:
 
 def with_transforms(env: EnvBase, actor_critic: ActorCritic) -> EnvBase:
     """Return `env` with those of the policy's transforms whose entries it does not show yet; `env` is not changed."""
-    shown = _entries(env)
+    shown, copied = _entries(env), any(isinstance(transform, Snapshot) for transform in _transforms(env))
     missing = []
     for transform in actor_critic.transforms():
         transform.reset_parent()
-        if not _entries(TransformedEnv(env, transform, auto_unwrap=False)) <= shown:
+        adds = not _entries(TransformedEnv(env, transform, auto_unwrap=False)) <= shown
+        if adds or (isinstance(transform, Snapshot) and not copied):
             missing.append(transform)
         transform.reset_parent()
     return TransformedEnv(env, Compose(*missing), auto_unwrap=False) if missing else env
+
+
+def _transforms(env: EnvBase) -> Iterator[Transform]:
+    while isinstance(env, TransformedEnv):
+        yield from env.transform if isinstance(env.transform, Compose) else [env.transform]
+        env = env.base_env
 
 
 def _entries(env: EnvBase) -> set[NestedKey]:

@@ -21,18 +21,20 @@ from torchrl.envs.utils import set_exploration_type
 from tamiyo_trl import keys
 from tamiyo_trl.collectors.steppers import Entries, stepper_of
 from tamiyo_trl.policies.collection import Choice, CollectionPolicy
+from tamiyo_trl.transforms import FloatRewardSum, Snapshot
 
 CARRIER = "_carrier"  # TorchRL keeps the tensordict of the next step under this private name
 FLAGS = (keys.DONE, keys.TERMINATED, keys.TRUNCATED)
-BOOKKEEPING = (InitTracker, TensorDictPrimer, RewardSum)
+BOOKKEEPING = (Snapshot, InitTracker, TensorDictPrimer, RewardSum, FloatRewardSum)
 
 
 class LeanCollector(Collector):
     """TorchRL's collector, faster where the outermost transforms are bookkeeping: InitTracker, primers, RewardSum.
 
-    There the loop steps the environment *below* them by its own `step_and_maybe_reset` and keeps the books itself: an
+    There the loop steps the environment *below* them and keeps the books itself: an
     episode's first step, states that restart from zero, the sum of rewards. Not stored are a step's own `done`,
     `terminated` and `truncated` and `("next", "is_init")`, which are never set, and the sum of rewards before a step.
+    What the environment shows is copied when it is seen, so that one which reuses its memory rewrites nothing.
     All other entries equal those of TorchRL's collector; log-probabilities and values, worked out for a whole batch at
     once, to rounding. In any other arrangement the loop is TorchRL's own.
     """
@@ -107,13 +109,15 @@ def below(env: EnvBase) -> tuple[EnvBase | None, tuple[NestedKey, ...]]:
             break
         found, env = layer + found, env.base_env
     primers = [transform for transform in found if isinstance(transform, TensorDictPrimer)]
-    others = sorted(type(transform).__name__ for transform in found if not isinstance(transform, TensorDictPrimer))
-    if others != ["InitTracker", "RewardSum"] or not all(map(_is_plain, found)):
+    sums = sum(isinstance(transform, RewardSum) for transform in found)
+    trackers = sum(isinstance(transform, InitTracker) for transform in found)
+    if (sums, trackers) != (1, 1) or not all(map(_is_plain, found)):
         return None, ()
     if isinstance(_innermost(env), ParallelEnv):  # not proven equal across processes
         return None, ()
     usual = set(env.done_keys) <= set(FLAGS) and list(env.reward_keys) == [keys.REWARD] and env.batch_locked
-    if not usual or env.__dict__.get("_torchrl_native_autoreset", False):
+    compiled = "_compiled_step_and_maybe_reset" in env.__dict__
+    if not usual or compiled or env.__dict__.get("_torchrl_native_autoreset", False):
         return None, ()
     return env, tuple(key for primer in primers for key in primer.primers.keys(True, True))
 
@@ -134,6 +138,8 @@ def _is_plain(transform: Transform) -> bool:
         zeros = isinstance(transform.default_value, dict) and all(v == 0 for v in transform.default_value.values())
         flat = all(isinstance(key, str) for key in transform.primers.keys(True, True))
         return zeros and flat and not transform.random and not transform.call_before_env_reset
+    if isinstance(transform, Snapshot):  # the loop copies everything itself
+        return True
     if isinstance(transform, InitTracker):
         return list(transform.init_keys) == [keys.IS_INIT]
     return list(transform.in_keys) == [keys.REWARD] and list(transform.out_keys) == [keys.EPISODE_REWARD]

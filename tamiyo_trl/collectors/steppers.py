@@ -1,7 +1,8 @@
 """How the collector's loop steps an environment: plain environments by their own maths alone, others as TorchRL does.
 
-Both give the same numbers. TorchRL's `step_and_maybe_reset` makes and checks several tensordicts per step; where an
-environment is a plain `EnvBase`, only its `_step` and `_reset` do any work, and the rest is done here with tensors.
+Both give the same numbers, in copies: an environment may reuse the memory of what it returns. TorchRL's
+`step_and_maybe_reset` makes and checks several tensordicts per step; where an environment is a plain `EnvBase`, only
+its `_step` and `_reset` do any work, and the rest is done here with tensors.
 """
 
 from __future__ import annotations
@@ -45,12 +46,11 @@ def stepper_of(env: EnvBase) -> Stepper:
     """Return how to step `env`."""
     plain = all(getattr_static(env, name) is getattr_static(EnvBase, name) for name in UNTOUCHED)
     usual = {keys.DONE, keys.TERMINATED} <= set(env.done_keys) and not env.run_type_checks
-    compiled = "_compiled_step_and_maybe_reset" in env.__dict__
-    return PlainStepper(env) if plain and usual and not compiled else TorchRLStepper(env)
+    return PlainStepper(env) if plain and usual else TorchRLStepper(env)
 
 
 class TorchRLStepper:
-    """Any environment, by its `step_and_maybe_reset`."""
+    """Any environment, by its `step` and `maybe_reset`, between which what the step left is copied."""
 
     def __init__(self, env: EnvBase) -> None:
         self._env = env
@@ -58,10 +58,15 @@ class TorchRLStepper:
     def step(self, shown: Entries, action: Tensor) -> tuple[Entries, Entries]:
         """Take one step."""
         env = self._env
-        taken, ahead = env.step_and_maybe_reset(
-            TensorDict({**shown, keys.ACTION: action}, env.batch_size, env.device),
-        )
-        return leaves(taken.get("next")), dict(ahead.items())
+        taken = env.step(TensorDict(_copies({**shown, keys.ACTION: action}), env.batch_size, env.device))
+        left = taken.get("next").clone()
+        over = left.get(keys.DONE).any()
+        ahead = env._step_mdp(taken.set("next", left))
+        if env._post_step_mdp_hooks is not None:
+            taken, ahead = env._post_step_mdp_hooks(taken, ahead)
+            left = taken.get("next")
+        ahead = env.maybe_reset(ahead)
+        return leaves(left), dict((ahead.clone() if over else ahead).items())
 
 
 class PlainStepper:
@@ -77,7 +82,7 @@ class PlainStepper:
 
     def step(self, shown: Entries, action: Tensor) -> tuple[Entries, Entries]:
         """Take one step."""
-        taken = self._bundle({**shown, keys.ACTION: action})
+        taken = self._bundle(_copies({**shown, keys.ACTION: action}))
         after = self._env._step(taken)
         found = dict(after.items())
         if not self._are_complete(found) or found[keys.REWARD].shape != self._reward_shape:
@@ -86,11 +91,12 @@ class PlainStepper:
         if not self._kept:  # the same at every step
             kept = self._env._step_mdp(taken.set("next", after)).keys()
             self._kept = [key for key in kept if key != keys.ACTION]
-        flat = all(isinstance(value, Tensor) for value in found.values())
-        left = dict(found) if flat else leaves(after)  # before a reset writes into what is nested
-        ahead = {key: _apart(found[key] if key in found else shown[key]) for key in self._kept}
-        if found[keys.DONE].any():
-            ahead = self._begin(ahead, found[keys.DONE])
+        own = _copies(found)  # before a reset, or the next step, writes into what the environment returned
+        flat = all(isinstance(value, Tensor) for value in own.values())
+        left = own if flat else leaves(self._bundle(own))
+        ahead = {key: _apart(own[key] if key in own else shown[key]) for key in self._kept}
+        if own[keys.DONE].any():
+            ahead = self._begin(ahead, own[keys.DONE])
         return left, ahead
 
     def _begin(self, ahead: Entries, over: Tensor) -> Entries:
@@ -100,7 +106,7 @@ class PlainStepper:
         simple = found.keys() == ahead.keys() and all(isinstance(value, Tensor) for value in found.values())
         if not simple or not self._are_complete(found) or any(found[key].any() for key in self._shapes):
             asked = TensorDict({**ahead, "_reset": over.clone()}, self._batch_size, self._device)
-            return dict(self._env._reset_proc_data(asked, begun).items())
+            return _copies(dict(self._env._reset_proc_data(asked, begun).items()))
         return {key: torch.where(_wide(over, old), found[key], old) for key, old in ahead.items()}
 
     def _bundle(self, entries: Entries) -> TensorDictBase:
@@ -110,6 +116,13 @@ class PlainStepper:
     def _are_complete(self, found: Entries) -> bool:
         """Return whether every flag is there in the shape of its spec."""
         return all(key in found and found[key].shape == shape for key, shape in self._shapes.items())
+
+
+def _copies(entries: Entries) -> Entries:
+    """Return `entries` in memory of their own: environments reuse what they return, and write into what they get."""
+    return {
+        key: value.clone() if isinstance(value, Tensor | TensorDictBase) else value for key, value in entries.items()
+    }
 
 
 def _apart(entry: Any) -> Any:

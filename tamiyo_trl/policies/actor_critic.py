@@ -14,7 +14,7 @@ from tensordict.nn import (
     TensorDictSequential,
 )
 from torch import nn
-from torchrl.envs import Compose, EnvBase, InitTracker, RewardSum
+from torchrl.envs import Compose, EnvBase, InitTracker
 
 from tamiyo_trl import keys
 from tamiyo_trl.errors import ConfigError, SpecError
@@ -27,7 +27,7 @@ from tamiyo_trl.policies.networks import Networks
 from tamiyo_trl.policies.normaliser import Normaliser
 from tamiyo_trl.policies.trunks import SharedTrunk, TrunkConfig, Trunks
 from tamiyo_trl.seeding import derive_seed
-from tamiyo_trl.transforms import FrameStack
+from tamiyo_trl.transforms import FloatRewardSum, FrameStack, Snapshot
 
 FRAMES = "frames"  # float32 [E, window * F]: the latest observations side by side, oldest first
 
@@ -129,11 +129,11 @@ class ActorCritic(nn.Module):
         return (self.observation_key, *self.networks.trunks[-1].memory.state_keys)
 
     def transforms(self) -> Compose:
-        """Return fresh environment transforms: InitTracker, what the memories need, RewardSum."""
+        """Return fresh environment transforms: Snapshot, InitTracker, what the memories need, FloatRewardSum."""
         source = self.networks.interface.observation_key
         frames = FrameStack(self._window, dim=-1, in_keys=[source], out_keys=[FRAMES]) if self._window > 1 else None
         carried = [transform for trunk in self.networks.trunks for transform in trunk.memory.transforms()]
-        return Compose(InitTracker(), *([frames] if frames else []), *carried, RewardSum())
+        return Compose(Snapshot(), InitTracker(), *([frames] if frames else []), *carried, FloatRewardSum())
 
     def check_batch(self, batch: TensorDictBase) -> None:
         """Check that a collected batch holds all that the update reads.

@@ -32,7 +32,8 @@ def test_only_missing_transforms_are_added_whatever_the_environment_has(memory):
     assert transforms(with_transforms(env, actor_critic)) == wanted
     for own in (InitTracker(), RewardSum(), StepCounter()):
         wrapped = with_transforms(TransformedEnv(env, own), actor_critic)
-        assert sorted(transforms(wrapped)) == sorted({*wanted, type(own).__name__})
+        ours = [name for name in wanted if name != "FloatRewardSum" or not isinstance(own, RewardSum)]
+        assert sorted(transforms(wrapped)) == sorted({*ours, type(own).__name__})
     complete = TransformedEnv(env, actor_critic.transforms())
     assert with_transforms(complete, actor_critic) is complete
 
