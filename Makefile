@@ -6,7 +6,7 @@ export OMP_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint clean
+.PHONY: help install demo check test lint clean
 
 help:  ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ demo: install  ## Train a recurrent Tamiyo on real host training and report what
 	rm -rf runs/demo
 	$(BIN)/python recipes/train.py --name demo --processes 2 --env.image-size 8 --n-envs 32 --ppo.minibatches 8 \
 		--episodes 1024 --eval-episodes 32
+
+check: lint  ## The fast check: format, lint, types and every test not marked slow (under a minute)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not slow"
 
 test: install lint  ## Lint, check types and run all tests (about 8 minutes)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile

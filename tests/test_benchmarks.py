@@ -21,6 +21,8 @@ from tamiyo_trl.objectives.advantages import estimate
 from tamiyo_trl.training import make_collector
 from tests.reference.gae import slow_gae
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 SMALL = Sizes(envs=4, steps=32, hidden=8, encoder=8)
 

@@ -59,6 +59,7 @@ def wheel(tmp_path_factory) -> Path:
     return next((folder / "out").glob("*.whl"))
 
 
+@pytest.mark.slow
 def test_wheel_misses_nothing_and_leaks_nothing(wheel):
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     sources = {
@@ -68,6 +69,7 @@ def test_wheel_misses_nothing_and_leaks_nothing(wheel):
     assert held == sources | {"tamiyo_trl/py.typed"}
 
 
+@pytest.mark.slow
 def test_installed_wheel_serves_the_public_names(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = (
@@ -90,6 +92,7 @@ def test_installed_wheel_serves_the_public_names(wheel, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_editable_install_serves_the_checkout(tmp_path):
     code = "import tamiyo_trl.transforms as t, tamiyo_trl.envs as e; print(t.__file__); print(e.__file__)"
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)

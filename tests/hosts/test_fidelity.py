@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from tamiyo_trl.hosts import Fleet, HostConfig
 from tests.reference.fleet_history import PlainLife, draw_life, enter_epoch, run_epoch
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = (
     HostConfig(image_size=8, channels=(8, 16, 32)),
     HostConfig(image_size=8, in_channels=1, downsample=("stride", "pool", "none")),

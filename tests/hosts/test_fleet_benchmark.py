@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from benchmarks.fleet_cases import flops, module
 from tamiyo_trl.hosts import HostConfig
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 

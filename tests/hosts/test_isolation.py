@@ -14,6 +14,8 @@ from tamiyo_trl.hosts import Fleet, HostBirth, HostConfig
 from tamiyo_trl.seeds.blueprints import BLUEPRINTS, SeedBirth
 from tests.reference.fleet_history import Epoch, draw_life, enter_epoch, run_epoch, whole_state
 
+pytestmark = pytest.mark.slow
+
 TINY = HostConfig(image_size=8, channels=(8, 16, 32))  # its last map is one pixel
 CONFIGS = (TINY, HostConfig(image_size=12, channels=(24, 8, 16), downsample=("pool", "stride", "none")))
 EPOCHS = 4

@@ -14,6 +14,8 @@ from tamiyo_trl.objectives import PPOLearner
 from tamiyo_trl.policies import make_actor_critic
 from tests.policies.zoo import LEARN, SMALL, Kind, ZooEnv, lively, recomputed, rollout
 
+pytestmark = pytest.mark.slow
+
 
 def make_parallel() -> ParallelEnv:
     return ParallelEnv(2, [partial(ZooEnv, Kind(mask="independent"), seed) for seed in (1, 2)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from torchrl.envs import TransformedEnv
 
 from tamiyo_trl.data import SplitSizes
@@ -13,6 +14,8 @@ from tamiyo_trl.objectives import PPOConfig, PPOLearner
 from tamiyo_trl.policies import make_actor_critic
 from tamiyo_trl.training import TrainConfig, has_run, train
 from tests.training.kills import run_with_kills
+
+pytestmark = pytest.mark.slow
 
 TINY = GrowthConfig(
     image_size=8,

@@ -8,6 +8,8 @@ import pytest
 
 from tamiyo_trl.training.interrupt import deferred_interrupt
 
+pytestmark = pytest.mark.slow
+
 
 def ctrl_c() -> None:
     os.kill(os.getpid(), signal.SIGINT)

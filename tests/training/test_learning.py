@@ -7,6 +7,8 @@ from tamiyo_trl.objectives import PPOConfig, PPOLearner
 from tamiyo_trl.policies import make_actor_critic
 from tamiyo_trl.training import TrainConfig, train
 
+pytestmark = pytest.mark.slow
+
 ENVS, STEPS, UPDATES = 32, 12, 60
 
 

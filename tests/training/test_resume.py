@@ -7,6 +7,8 @@ from tamiyo_trl.training import list_checkpoints, load_checkpoint, train
 from tests.training.helpers import config, parts, run
 from tests.training.kills import run_with_kills
 
+pytestmark = pytest.mark.slow
+
 
 def table(directory) -> str:
     return (directory / "metrics.csv").read_text()

@@ -14,6 +14,8 @@ from tamiyo_trl.envs import GrowthConfig, GrowthEnv, HostTrainingConfig, growth_
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.policies.baselines import Heuristic, RandomLegal
 
+pytestmark = pytest.mark.slow
+
 SMALL = GrowthConfig(image_size=8, training=HostTrainingConfig(images_per_step=64))
 
 
