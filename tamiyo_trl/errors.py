@@ -37,3 +37,7 @@ class NonFiniteError(TamiyoError):
 
 class RunFolderError(TamiyoError):
     """A run folder that already holds another run, or none where one is needed."""
+
+
+class WorkerError(TamiyoError):
+    """A process that collects episodes failed, died or did not answer in time."""

@@ -25,7 +25,7 @@ def collector_state(collector: SyncDataCollector) -> dict[str, Any]:
         CheckpointError: this version of TorchRL keeps the next step elsewhere.
     """
     layers, base = _unwrap(collector.env)
-    counters = collector.state_dict()
+    counters = SyncDataCollector.state_dict(collector)
     return {
         "counters": {key: counters[key] for key in ("frames", "iter")},
         "transforms": [layer.transform.state_dict() for layer in layers],
@@ -45,7 +45,7 @@ def load_collector_state(collector: SyncDataCollector, state: dict[str, Any]) ->
         raise CheckpointError(
             f"the environment has {len(layers)} layers of transforms, the checkpoint {len(state['transforms'])}"
         )
-    collector.load_state_dict(state["counters"], strict=False)
+    SyncDataCollector.load_state_dict(collector, state["counters"], strict=False)
     try:
         for layer, saved in zip(layers, state["transforms"]):
             layer.transform.load_state_dict(saved)

@@ -18,13 +18,13 @@ from torchrl.envs import EnvBase
 from tamiyo_trl import keys
 from tamiyo_trl.collectors.carry import collector_state, load_collector_state
 from tamiyo_trl.collectors.collector import SyncDataCollector, check_frames, make_collector
+from tamiyo_trl.collectors.streams import Streams
 from tamiyo_trl.errors import CheckpointError, ConfigError, RunFolderError
 from tamiyo_trl.objectives import PPOLearner
 from tamiyo_trl.objectives.slices import Slices
 from tamiyo_trl.policies import ActorCritic
 from tamiyo_trl.training.interrupt import deferred_interrupt
 from tamiyo_trl.training.run_folder import RunFolder, check_tensorboard, has_run
-from tamiyo_trl.training.streams import Streams
 
 Summary = Callable[[TensorDictBase], dict[str, float]]
 

@@ -23,11 +23,12 @@ class Streams:
         state: where the run's streams stand, as plain numbers and tensors.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, owner: str = "train") -> None:
+        """Begin the streams of `owner` under the root `seed`; owners of other names draw other numbers."""
         outer = _get()
-        torch.manual_seed(derive_seed(seed, "train", "torch"))
-        np.random.seed(derive_seed(seed, "train", "numpy") % 2**32)
-        random.seed(derive_seed(seed, "train", "python"))
+        torch.manual_seed(derive_seed(seed, owner, "torch"))
+        np.random.seed(derive_seed(seed, owner, "numpy") % 2**32)
+        random.seed(derive_seed(seed, owner, "python"))
         self.state = _get()
         _set(outer)
 

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from tamiyo_trl.training.streams import Streams
+from tamiyo_trl.collectors.streams import Streams
 
 
 def draw() -> tuple[float, float, float]:
