@@ -17,6 +17,7 @@ FLOORS = [
     {"envs", "collectors", "objectives"},
     {"training"},
     {"evaluation"},
+    {"grow"},
     {"studies"},
 ]
 FORBIDDEN = {

@@ -72,6 +72,14 @@ class RandomLegal(Baseline):
         super().__init__()
         self._rng = generator(seed, "random legal")
 
+    def get_extra_state(self) -> Tensor:
+        """Return where the random stream stands, for `state_dict`."""
+        return self._rng.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go on from there."""
+        self._rng.set_state(state)
+
     def choose(self, observation: Tensor, mask: Tensor) -> Tensor:
         """Return a random legal action."""
         weights = mask.float() / mask.sum((2, 3), keepdim=True).clamp(min=1)
@@ -149,6 +157,14 @@ class Heuristic(Baseline):
         self._columns = [_column(specs, name) for name in names]
         self._plateau = torch.zeros(0, dtype=torch.long)
         self._planted = torch.zeros(0, dtype=torch.long)
+
+    def get_extra_state(self) -> dict[str, Tensor]:
+        """Return each host's plateau and how much it has planted, for `state_dict`."""
+        return {"plateau": self._plateau.clone(), "planted": self._planted.clone()}
+
+    def set_extra_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from there."""
+        self._plateau, self._planted = state["plateau"].clone(), state["planted"].clone()
 
     def choose(self, observation: Tensor, mask: Tensor) -> Tensor:
         """Return the rules' action; remembers each host's plateau and how much it has planted."""

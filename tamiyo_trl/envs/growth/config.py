@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from tamiyo_trl import keys
 from tamiyo_trl.data import DataSource, SplitSizes
 from tamiyo_trl.data.tasks import TASKS
-from tamiyo_trl.envs.growth.extras import KEPT, READING_AGE
+from tamiyo_trl.envs.growth.extras import extras_of
 from tamiyo_trl.envs.growth.family import Family, make_family
 from tamiyo_trl.envs.growth.features import Feature
 from tamiyo_trl.envs.growth.observations import feature_names, feature_set
@@ -166,8 +166,7 @@ class GrowthConfig:
     @property
     def views(self) -> dict[str, tuple[Feature, ...]]:
         """The feature tables to be shown, by entry."""
-        extras = [KEPT] if self.max_kept is not None else []
-        extras += [READING_AGE] if self.val_every > 1 else []
+        extras = extras_of(self.max_kept, self.val_every)
         views = {keys.OBSERVATION: (*feature_set(self.observation), *extras)}
         if self.privileged:
             family: Family = make_family(self.family, self.image_size, self.task)

@@ -28,3 +28,8 @@ READING_AGE = Feature(
 )
 
 EXTRAS = (KEPT, READING_AGE)
+
+
+def extras_of(max_kept: int | None, val_every: int) -> tuple[Feature, ...]:
+    """Return the columns that these settings add."""
+    return (*((KEPT,) if max_kept is not None else ()), *((READING_AGE,) if val_every > 1 else ()))

@@ -9,8 +9,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tamiyo_trl.envs.growth.readings import History
 from tamiyo_trl.seeds import Lifecycle, Stage
 from tamiyo_trl.seeds.lifecycle import Op
+
+
+def germination_gate(
+    lifecycle: Lifecycle, step: Tensor, episode_steps: int, history: History, max_kept: int | None
+) -> Tensor:
+    """Return whether germination is open to each host, bool [E], after `step` steps, int64 [E]."""
+    rules = lifecycle.config
+    opened = (step >= rules.germinate_from) & (step < episode_steps)
+    if rules.plateau_steps:
+        opened &= history.stabilised & (history.plateau >= rules.plateau_steps)
+    if max_kept is not None:
+        opened &= (lifecycle.stage == int(Stage.FOSSILIZED)).sum(-1) < max_kept
+    return opened
 
 
 def joint_mask(lifecycle: Lifecycle, gate: Tensor, n_blueprints: int) -> Tensor:

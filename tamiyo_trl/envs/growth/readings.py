@@ -153,6 +153,15 @@ class History:
         self.stabilised |= self.calm >= 3
         self._push(torch.ones_like(self.stabilised), now)
 
+    def plant(self, host: int, site: int, kind: int, accuracy: float | Tensor) -> None:
+        """Write down that a seed of blueprint number `kind` was planted at this validation accuracy."""
+        self.germination_accuracy[host] = accuracy
+        self.tried[host, site, kind] += 1
+
+    def decide(self, host: int, site: int, kind: int, accuracy: float | Tensor) -> None:
+        """Write down that the live seed was kept or removed at this validation accuracy."""
+        self.outcome[host, site, kind] = accuracy - self.germination_accuracy[host]
+
     def _push(self, rows: Tensor, now: Readings) -> None:
         for window, value in (
             (self.val_losses, now.val_loss),

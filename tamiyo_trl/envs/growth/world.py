@@ -16,7 +16,7 @@ from tamiyo_trl.envs.growth.actions import action_name
 from tamiyo_trl.envs.growth.config import GrowthConfig
 from tamiyo_trl.envs.growth.episodes import Episodes
 from tamiyo_trl.envs.growth.hidden import Hidden
-from tamiyo_trl.envs.growth.masks import joint_mask, why_illegal
+from tamiyo_trl.envs.growth.masks import germination_gate, joint_mask, why_illegal
 from tamiyo_trl.envs.growth.readings import History, Readings
 from tamiyo_trl.envs.growth.rewards import Outcome
 from tamiyo_trl.errors import IllegalActionError
@@ -78,13 +78,8 @@ class World:
     @property
     def gate(self) -> Tensor:
         """Whether germination is open to each host, bool [E]."""
-        rules, step = self.config.lifecycle, self.readings.step
-        opened = (step >= rules.germinate_from) & (step < self.config.episode_steps)
-        if rules.plateau_steps:
-            opened &= self.history.stabilised & (self.history.plateau >= rules.plateau_steps)
-        if self.config.max_kept is not None:
-            opened &= (self.lifecycle.stage == int(Stage.FOSSILIZED)).sum(-1) < self.config.max_kept
-        return opened
+        config, step = self.config, self.readings.step
+        return germination_gate(self.lifecycle, step, config.episode_steps, self.history, config.max_kept)
 
     @property
     def mask(self) -> Tensor:
@@ -159,8 +154,7 @@ class World:
             if op == Op.GERMINATE:
                 self._germinate(host, site, kind, before)
                 continue
-            gained = before.val_accuracy[host] - self.history.germination_accuracy[host]
-            self.history.outcome[host, site, before.blueprint[host, site]] = gained
+            self.history.decide(host, site, int(before.blueprint[host, site]), before.val_accuracy[host])
             if op == Op.FOSSILIZE:
                 self.lifecycle.move(host, site, Stage.FOSSILIZED)
                 self.counts["fossilized"][host] += 1
@@ -174,8 +168,7 @@ class World:
         self.hidden.plant(host, site, birth)
         self.lifecycle.move(host, site, Stage.TRAINING)
         self.readings.blueprint[host, site] = kind
-        self.history.germination_accuracy[host] = before.val_accuracy[host]
-        self.history.tried[host, site, kind] += 1
+        self.history.plant(host, site, kind, before.val_accuracy[host])
         self.counts["germinated"][host] += 1
 
     def _remove(self, host: int, site: int) -> None:

@@ -37,15 +37,15 @@ class HalvesTask:
 
     def draw(self, seed: int, sizes: SplitSizes, corruption: Corruption) -> EpisodeImages:
         rng = torch.Generator().manual_seed(seed)
-        splits: list[Tensor] = []
-        for count in (sizes.train, sizes.val, sizes.test):
+        splits: dict[str, Tensor] = {}
+        for name, count in vars(sizes).items():
             labels = torch.randint(2, (count,), generator=rng)
             images = torch.randn(count, 1, self.image_size, self.image_size, generator=rng)
             half = self.image_size // 2
             images[labels == 0, :, :half] += 1.0
             images[labels == 1, :, half:] += 1.0
-            splits += [images, labels]
-        return EpisodeImages(*splits, pool=sizes.train)
+            splits |= {f"{name}_images": images, f"{name}_labels": labels}
+        return EpisodeImages(**splits, pool=sizes.train)
 
 
 def make_halves(image_size: int, source: DataSource) -> HalvesTask:

@@ -1,0 +1,20 @@
+"""Grow anybody's network in anybody's training loop: sites in the model, a controller that decides, trained ones."""
+
+from tamiyo_trl.grow.grower import Grower
+from tamiyo_trl.grow.plot import GrowthStep
+from tamiyo_trl.grow.site import GrowthSite
+from tamiyo_trl.grow.space import GrowthSpace
+from tamiyo_trl.grow.trained import Card, TrainedController, load_controller, shipped_controllers
+from tamiyo_trl.seeds.factories import register_blueprint
+
+__all__ = [
+    "Card",
+    "Grower",
+    "GrowthSite",
+    "GrowthSpace",
+    "GrowthStep",
+    "TrainedController",
+    "load_controller",
+    "register_blueprint",
+    "shipped_controllers",
+]
