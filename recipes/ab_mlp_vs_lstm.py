@@ -26,7 +26,7 @@ from rich.console import Console
 
 from tamiyo_trl.cli import progress_display
 from tamiyo_trl.errors import ConfigError, TamiyoError
-from tamiyo_trl.studies.budgets import BUDGETS, TUNING_ENVS, TUNING_EPISODES, TUNING_SEEDS, VARIANTS, Budget, run_of
+from tamiyo_trl.studies.budgets import BUDGETS, START, TUNING_SEEDS, VARIANTS, Budget, run_of
 from tamiyo_trl.studies.conduct import conduct, obey_parent, perform
 from tamiyo_trl.studies.references import load_effects, measure_references
 from tamiyo_trl.studies.report.page import write_report
@@ -110,10 +110,8 @@ def runs(args: Args, command: str = "") -> dict[str, Run]:
     wanted: list[tuple[str, str, int, Budget]] = []
     if args.tune:
         for seed in TUNING_SEEDS:
-            for setting, controller in VARIANTS.items():
-                short = dataclasses.replace(
-                    BUDGETS["full"], episodes=TUNING_EPISODES, n_envs=TUNING_ENVS, controller=controller
-                )
+            for setting, variant in VARIANTS.items():
+                short = dataclasses.replace(BUDGETS["full"], run=variant)
                 wanted += [(f"{arm}/{setting}", arm, seed, short) for arm in args.chosen_arms]
     else:
         for seed in range(args.seeds or budget.seeds):
@@ -150,7 +148,7 @@ def do_one(args: Args, every: dict[str, Run]) -> int:
     if args.only == REFERENCES:
         budget = BUDGETS[args.budget]
         folder = args.results_folder / REFERENCES
-        measure_references(budget.env, budget.exam, load_effects(EFFECTS), folder, obey_parent())
+        measure_references(budget.run.env, budget.exam, load_effects(EFFECTS), folder, obey_parent())
     else:
         perform(every[args.only], args.examined)
     return 0
@@ -174,7 +172,7 @@ def do_all(args: Args, argv: list[str], every: dict[str, Run], command: str) -> 
     if args.tune:
         report_tuning(args)
     elif args.examined:
-        study = Study(args.results_folder, BUDGETS[args.budget].env)
+        study = Study(args.results_folder, BUDGETS[args.budget].run.env)
         if study.arms:
             write_report(study, command, tried())
             console.print(f"  {args.results_folder / 'report.md'}\n  {args.results_folder / 'report.html'}")
@@ -191,7 +189,7 @@ def report_tuning(args: Args) -> None:
     """Write what the short runs scored."""
     page = f"""# Learner settings, tried on tuning seeds
 
-Mean final test accuracy (%) of the last quarter of {TUNING_EPISODES} training episodes, sampled actions, all deficits
+Mean final test accuracy (%) of the last quarter of {START.episodes} training episodes, sampled actions, all deficits
 counting alike; in brackets the tuning seeds {", ".join(map(str, TUNING_SEEDS))} one by one. Each setting is one change
 of `start`; all arms get the same settings and the same effort.
 

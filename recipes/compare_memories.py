@@ -148,7 +148,7 @@ def do_one(args: Args, every: dict[str, Run]) -> int:
 
 def measure(args: Args) -> None:
     """Measure the controllers that do not learn; the best fixed schedule is searched first."""
-    config, exam, folder = args.spent.env, args.spent.exam, args.results_folder / REFERENCES
+    config, exam, folder = args.spent.run.env, args.spent.exam, args.results_folder / REFERENCES
     check = obey_parent()
     measure_references(config, exam, load_effects(EFFECTS), folder, check)
     play_reference("heuristic", make_reference("heuristic", config, exam.seed, {}), config, exam, folder, check)
@@ -193,7 +193,7 @@ def do_all(args: Args, argv: list[str], every: dict[str, Run], command: str) -> 
 
 def rows(args: Args) -> list[ControllerRow]:
     """Return a row per controller: those that do not learn first."""
-    config = args.spent.env
+    config = args.spent.run.env
     here, there = Study(args.results_folder, config), Study(args.ab_folder, config)
     never, schedule = here.reference("never-grow"), here.reference("fixed schedule")
     names = ("never-grow", "random-legal", "fixed schedule", "heuristic", "oracle")
@@ -212,7 +212,7 @@ def describe(args: Args, command: str) -> str:
     found = rows(args)
     oracle = next(row.gain.mean for row in found if row.name == "oracle")
     choices, start = best_schedule(json.loads((args.results_folder / "schedules.json").read_text()))
-    config = args.spent.env
+    config = args.spent.run.env
     return f"""# Controllers on {found[0].final_accuracy.n} held-out hosts
 
 - {schedule_verdict(found)}
@@ -222,7 +222,7 @@ def describe(args: Args, command: str) -> str:
 {config.task} at {config.image_size}x{config.image_size}, family {config.family}. Square brackets: 95% percentile
 bootstrap intervals over the held-out hosts, the same for every controller and seen by no training; of trained
 controllers each host's value is the mean over training seeds, and `sd over seeds` is how much their means differ.
-Trained for {args.spent.episodes:,} episodes, acting by sampled actions. The fixed schedule is the best of
+Trained for {args.spent.run.episodes:,} episodes, acting by sampled actions. The fixed schedule is the best of
 {len(CANDIDATES)} tried from {len(STARTS)} starting steps on other hosts: {choices} from step {start}. The oracle knows
 the hidden deficit and plants the one seed that the map of effects found best for it.
 

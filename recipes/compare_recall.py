@@ -138,7 +138,7 @@ def compete(contender: Contender, args: Args, show: Callable[[dict[str, float]],
         env, contender.memory, hidden_size=args.hidden_size, encoder_size=args.hidden_size, seed=args.seed
     )
     wrapped = contender.wrap(TransformedEnv(env, actor_critic.transforms()))
-    learner = PPOLearner(actor_critic, args.ppo, seed=args.seed)
+    learner = PPOLearner(actor_critic, args.ppo, seed=args.seed, total_frames=args.total)
     config = TrainConfig(total_frames=args.total, frames_per_batch=args.batch, seed=args.seed)
     returns: list[float] = []
     learned_at, seconds = None, 0.0

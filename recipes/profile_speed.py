@@ -119,7 +119,7 @@ def main(argv: list[str]) -> int:
 
 def measure(args: Args, memory: str) -> dict[str, float | str]:
     """Return CPU and wall seconds of some updates with this memory, and where they went."""
-    plan = RunConfig(memory, args.seed, (args.updates + 1) * args.n_envs, args.n_envs, args.env)
+    plan = RunConfig(memory, args.seed, (args.updates + 1) * args.n_envs, args.n_envs, env=args.env)
     hosts = TimedHosts(args.env, args.n_envs, args.seed)
     actor_critic: ActorCritic = make_controller(plan, hosts)
     with tempfile.TemporaryDirectory() as folder, TimedUpdates() as updates:

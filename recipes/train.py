@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import EnvBase, TransformedEnv
 
 from tamiyo_trl.cli import progress_bar, show_training
-from tamiyo_trl.envs import GrowthConfig, make_growth_env
+from tamiyo_trl.envs import make_growth_env
 from tamiyo_trl.envs.growth.family import make_family
 from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
 from tamiyo_trl.evaluation import Episode, compare, evaluate
@@ -41,11 +41,10 @@ from tamiyo_trl.evaluation.comparison import Row
 from tamiyo_trl.evaluation.episode_log import write_episodes
 from tamiyo_trl.evaluation.plots import learning_curve, timeline
 from tamiyo_trl.evaluation.report import RunFacts, run_report
-from tamiyo_trl.objectives import PPOConfig
 from tamiyo_trl.policies import ActorCritic
 from tamiyo_trl.studies.references import watching
 from tamiyo_trl.training import has_run
-from tamiyo_trl.training.experiment import ControllerSettings, RunConfig, make_controller, training
+from tamiyo_trl.training.experiment import RunConfig, make_controller, training
 from tamiyo_trl.training.table import read_metrics
 
 console = Console()
@@ -60,62 +59,32 @@ class Args:
         name: Name of the run; its folder is <runs>/<name>.
         runs: Folder of all runs.
         resume: Go on with the run of this name; its settings are read from its folder.
-        memory: The controller's memory: lstm, gru, mlp (none) or frames (a window of observations).
-        hidden_size: Units of the memory.
-        encoder_size: Units of the encoder before it.
-        episodes: Training episodes in all; one batch is one episode of every env.
-        n_envs: Hosts trained at once.
         processes: Processes the hosts are shared out over; one for each core is fastest.
-        seed: Root of every random stream of the training.
         eval_episodes: Held-out hosts that every controller meets after training.
         eval_seed: Root seed of the held-out hosts; must differ from `seed`.
-        checkpoint_every: Updates between checkpoints.
         tensorboard: Also write TensorBoard events (pip install "tamiyo-trl[tensorboard]").
         threads: Intra-op threads of each process; more than 1 is slower for hosts this small.
-        env: What is simulated.
-        cull_logit: Initial logit of CULL; below 0, seeds live long enough at first for their worth to show.
-        lr: Learning rate of the controller.
-        lr_end: Learning rate at the end of training, reached linearly.
-        entropy_coeff: Weight of the entropy bonus (nats).
-        entropy_end: Weight of the entropy bonus at the end of training, reached linearly.
-        ppo: The learner's other settings.
+        run: What decides what is learned.
     """
 
     name: str
     runs: Path = Path("runs")
     resume: bool = False
-    memory: Literal["lstm", "gru", "mlp", "frames"] = "lstm"
-    hidden_size: int = 128
-    encoder_size: int = 256
-    episodes: int = 2000
-    n_envs: int = 16
     processes: int = 1
-    seed: int = 0
     eval_episodes: int = 64
     eval_seed: int = 1_000_003
-    checkpoint_every: int = 5
     tensorboard: bool = False
     threads: int = 1
-    env: GrowthConfig = field(default_factory=GrowthConfig)
-    cull_logit: float = ControllerSettings.cull_logit
-    lr: float = ControllerSettings.lr
-    lr_end: float = ControllerSettings.lr_end
-    entropy_coeff: float = ControllerSettings.entropy_coeff
-    entropy_end: float = ControllerSettings.entropy_end
-    ppo: PPOConfig = ControllerSettings.ppo
+    run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "eval_episodes"):
-            if getattr(self, name) < 1 or getattr(self, name) % self.n_envs:
-                raise ConfigError(
-                    f"{name} must be a positive multiple of n_envs={self.n_envs}, got {getattr(self, name)}"
-                )
-        if self.processes < 1 or self.n_envs % self.processes:
-            raise ConfigError(f"n_envs must be a multiple of processes: {self.n_envs} is not of {self.processes}")
-        if self.seed == self.eval_seed:
-            raise ConfigError(
-                f"eval_seed must differ from seed, both are {self.seed}: held-out hosts are never trained on"
-            )
+        n_envs, seed = self.run.n_envs, self.run.seed
+        if self.eval_episodes < 1 or self.eval_episodes % n_envs:
+            raise ConfigError(f"eval_episodes must be a positive multiple of n_envs={n_envs}, got {self.eval_episodes}")
+        if self.processes < 1 or n_envs % self.processes:
+            raise ConfigError(f"n_envs must be a multiple of processes: {n_envs} is not of {self.processes}")
+        if seed == self.eval_seed:
+            raise ConfigError(f"eval_seed must differ from seed, both are {seed}: held-out hosts are never trained on")
         if not self.name or Path(self.name).name != self.name:
             raise ConfigError(f"name must be a plain folder name, got {self.name!r}")
 
@@ -123,29 +92,6 @@ class Args:
     def folder(self) -> Path:
         """Where the run lives."""
         return self.runs / self.name
-
-    @property
-    def plan(self) -> RunConfig:
-        """What decides what the run learns."""
-        controller = ControllerSettings(
-            hidden_size=self.hidden_size,
-            encoder_size=self.encoder_size,
-            cull_logit=self.cull_logit,
-            lr=self.lr,
-            lr_end=self.lr_end,
-            entropy_coeff=self.entropy_coeff,
-            entropy_end=self.entropy_end,
-            ppo=self.ppo,
-        )
-        return RunConfig(
-            memory=self.memory,
-            seed=self.seed,
-            episodes=self.episodes,
-            n_envs=self.n_envs,
-            env=self.env,
-            controller=controller,
-            checkpoint_every=self.checkpoint_every,
-        )
 
 
 def main(argv: list[str]) -> int:
@@ -182,14 +128,13 @@ def run(args: Args, argv: list[str]) -> int:
         raise RunFolderError(
             f"{args.folder} already holds a run: add --resume to go on with it, or choose another --name"
         )
-    plan = args.plan
-    with closing(make_growth_env(args.env, args.n_envs, args.seed, args.processes)) as env:
-        actor_critic = make_controller(plan, env)
-        updates = training(plan, env, actor_critic, args.folder, resume=args.resume, tensorboard=args.tensorboard)
+    with closing(make_growth_env(args.run.env, args.run.n_envs, args.run.seed, args.processes)) as env:
+        actor_critic = make_controller(args.run, env)
+        updates = training(args.run, env, actor_critic, args.folder, resume=args.resume, tensorboard=args.tensorboard)
         write_config(args, argv)
-        console.print(f"[bold]{args.folder}[/]: {args.episodes:,} episodes of {args.n_envs} hosts at once")
+        console.print(f"[bold]{args.folder}[/]: {args.run.episodes:,} episodes of {args.run.n_envs} hosts at once")
         try:
-            show_training(updates, args.episodes, args.env.episode_steps, console)
+            show_training(updates, args.run.episodes, args.run.env.episode_steps, console)
             results = meet_held_out_hosts(args, env, actor_critic)
         except KeyboardInterrupt:
             command = f"python recipes/train.py --name {args.name} --runs {args.runs} --resume"
@@ -214,7 +159,7 @@ def report(args: Args, argv: list[str], results: dict[str, list[Episode]]) -> No
     rows = compare(results, reference="never-grow", random="random-legal")
     pictures = draw(args, results, rows)
     write_episodes(args.folder / "episodes.csv", results)
-    page = run_report(args.name, rows, args.memory, facts(args, argv, results[args.memory]), pictures)
+    page = run_report(args.name, rows, args.run.memory, facts(args, argv, results[args.run.memory]), pictures)
     (args.folder / "report.md").write_text(page)
     console.print(Markdown(page.split("\n## Learning")[0]))
     for name in ("report.md", *pictures.values(), "metrics.csv", "episodes.csv"):
@@ -226,17 +171,18 @@ def meet_held_out_hosts(args: Args, env: EnvBase, actor_critic: ActorCritic) -> 
 
     Controllers that have a results file already are read from it.
     """
-    watched = watching(args.env) if args.env.observation == "minimal" else args.env  # what baselines can read
+    shown = args.run.env
+    watched = watching(shown) if shown.observation == "minimal" else shown  # what baselines can read
     results: dict[str, list[Episode]] = {}
     with ExitStack() as stack:
         watched_env = env
-        if watched is not args.env:
+        if watched is not shown:
             watched_env = stack.enter_context(
-                closing(make_growth_env(watched, args.n_envs, args.eval_seed, args.processes))
+                closing(make_growth_env(watched, args.run.n_envs, args.eval_seed, args.processes))
             )
         contenders: dict[str, tuple[EnvBase, TensorDictModuleBase]] = {
             name: (TransformedEnv(env, learned.transforms()), learned.policy)
-            for name, learned in ((args.memory, actor_critic), (UNTRAINED, make_controller(args.plan, env)))
+            for name, learned in ((args.run.memory, actor_critic), (UNTRAINED, make_controller(args.run, env)))
         }
         contenders |= {name: (watched_env, make_baseline(name, watched, args.eval_seed)) for name in BASELINES}
         progress = stack.enter_context(progress_bar(console))
@@ -255,26 +201,26 @@ def draw(args: Args, results: dict[str, list[Episode]], rows: list[Row]) -> dict
     """Draw the learning curve and three timelines; return their titles and file names."""
     references = {row.name: row.final_accuracy.mean for row in rows if row.name in BASELINES}
     learning_curve(read_metrics(args.folder / "metrics.csv"), args.folder / "learning_curve.png", references)
-    learned, never = results[args.memory], results["never-grow"]
+    learned, never = results[args.run.memory], results["never-grow"]
     gains = np.array([a.final_accuracy - b.final_accuracy for a, b in zip(learned, never, strict=True)])
     order = gains.argsort()
     picks = {"most gained": order[-1], "median": order[len(order) // 2], "least gained": order[0]}
     chosen = [
         (f"{what}: {100 * gains[index]:+.1f} points over never-grow", learned[index]) for what, index in picks.items()
     ]
-    timeline(chosen, args.env.blueprints, args.folder / "timeline.png")
+    timeline(chosen, args.run.env.blueprints, args.folder / "timeline.png")
     return {"Learning curve": "learning_curve.png", "Three held-out episodes": "timeline.png"}
 
 
 def facts(args: Args, argv: list[str], learned: list[Episode]) -> RunFacts:
     """Return what a reader needs to rerun this."""
-    deficits = make_family(args.env.family, args.env.image_size, args.env.task).deficits
+    deficits = make_family(args.run.env.family, args.run.env.image_size, args.run.env.task).deficits
     timings = read_metrics(args.folder / "timings.csv")
     return RunFacts(
         command=shlex.join(["python", "recipes/train.py", *argv]),
         versions={"python": platform.python_version()} | {p: version(p) for p in ("torch", "torchrl", "tensordict")},
         device=f"{platform.machine()} CPU, {args.threads} thread a process, {os.cpu_count()} cores",
-        train_episodes=args.episodes,
+        train_episodes=args.run.episodes,
         train_minutes=float(timings["time/collect"].sum() + timings["time/update"].sum()) / 60,
         eval_seed=args.eval_seed,
         deficits={

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +35,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torchrl.envs import EnvBase, GymWrapper, TransformedEnv
 
 from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
-from tamiyo_trl.objectives import LinearSchedule, PPOConfig, PPOLearner
+from tamiyo_trl.objectives import PPOConfig, PPOLearner
 from tamiyo_trl.policies import ActorCriticOptions, SeparateTrunks, SharedTrunk, make_actor_critic
 from tamiyo_trl.policies.trunks import Trunks
 from tamiyo_trl.seeding import derive_seed
@@ -45,6 +45,7 @@ from tamiyo_trl.transforms import PreviousAction
 LATE = 0.1  # share of the frames, the last ones, over whose episodes the reported return is averaged
 PACKAGES = ("torch", "torchrl", "tensordict", "popgym", "gymnasium", "numpy")
 TRUNKS: dict[str, Trunks] = {"shared": SharedTrunk(), "separate": SeparateTrunks()}
+LEARNER = PPOConfig(slice_len=128, lr=1e-3, lr_end=0.0, entropy_coeff=0.01, entropy_end=0.01, target_kl=math.inf)
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,8 @@ class Args:
         hidden_size: Units of the memory.
         encoder_size: Units of the encoder before it.
         trunks: Whether policy and value share encoder and memory.
-        lr: Learning rate at the start.
-        lr_end: Learning rate at the end, reached linearly.
-        entropy_coeff: Weight of the entropy bonus (nats) at the start.
-        entropy_end: Weight of the entropy bonus at the end, reached linearly.
         threads: Intra-op threads; more than 1 is slower for networks this small.
-        ppo: The learner's other settings.
+        ppo: The learner's settings.
     """
 
     env: tuple[str, ...] = ("RepeatPreviousEasy",)
@@ -82,12 +79,8 @@ class Args:
     hidden_size: int = 128
     encoder_size: int = 128
     trunks: Literal["shared", "separate"] = "separate"
-    lr: float = 1e-3
-    lr_end: float = 0.0
-    entropy_coeff: float = 0.01
-    entropy_end: float = 0.01
     threads: int = 1
-    ppo: PPOConfig = field(default_factory=lambda: PPOConfig(slice_len=128, target_kl=math.inf))
+    ppo: PPOConfig = LEARNER
 
     def __post_init__(self) -> None:
         for name in ("frames", "n_envs", "steps", "threads"):
@@ -113,8 +106,8 @@ class Args:
         fixed = dataclasses.asdict(self)
         for name in ("env", "seeds", "label", "out", "threads"):
             del fixed[name]
-        decided = {"lr", "entropy_coeff"}
-        fixed["ppo"] = {name: value for name, value in fixed["ppo"].items() if name not in decided}
+        for name in ("lr", "lr_end", "entropy_coeff", "entropy_end"):  # where the files have them
+            fixed[name] = fixed["ppo"].pop(name)
         plain: dict[str, Any] = json.loads(json.dumps(fixed))
         return plain
 
@@ -172,12 +165,7 @@ def learn(name: str, seed: int, args: Args, show: Callable[[Mapping[str, float]]
         seed=seed,
         options=options,
     )
-    ppo = dataclasses.replace(
-        args.ppo,
-        lr=LinearSchedule(args.lr, args.lr_end, args.total),
-        entropy_coeff=LinearSchedule(args.entropy_coeff, args.entropy_end, args.total),
-    )
-    learner = PPOLearner(actor_critic, ppo, seed=seed)
+    learner = PPOLearner(actor_critic, args.ppo, seed=seed, total_frames=args.total)
     config = TrainConfig(total_frames=args.total, frames_per_batch=args.batch, seed=seed)
     wrapped = TransformedEnv(env, actor_critic.transforms(), auto_unwrap=False)
     curve = []

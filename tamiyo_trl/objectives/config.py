@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from tamiyo_trl.errors import ConfigError
-from tamiyo_trl.objectives.schedules import Schedule, bounds
 
 Refresh = Literal["never", "epoch"]
 ValueNormName = Literal["running", "none"]
@@ -24,13 +23,15 @@ class PPOConfig:
             it was compared: docs/recurrent_ppo.md.
         epochs: passes over each batch, every step exactly once per pass.
         minibatches: optimiser steps per pass; at most the number of slices in a batch.
-        lr: Adam's learning rate, constant or on a schedule in frames.
+        lr: Adam's learning rate, at the start of training.
+        lr_end: the same at the end, reached linearly in frames; None keeps it constant.
         adam_eps: Adam's epsilon. Source: Huang et al. 2022, "The 37 implementation details of PPO", detail 3.
         clip_epsilon: the ratio is clipped to 1 +- this. Source: Schulman et al. 2017, "Proximal policy optimization
             algorithms", eq. 7.
         gamma: discount per step, in [0, 1].
         gae_lambda: lambda of the generalised advantage estimate, in [0, 1]. Source: Schulman et al. 2016, eq. 16.
-        entropy_coeff: weight of the entropy bonus (nats), constant or on a schedule in frames.
+        entropy_coeff: weight of the entropy bonus (nats), at the start of training.
+        entropy_end: the same at the end, reached linearly in frames; None keeps it constant.
         entropy_weights: relative weight of single action heads by name; a head that is not named has weight 1.
         value_coeff: weight of the squared value error.
         max_grad_norm: the gradient's global 2-norm is scaled down to this.
@@ -48,12 +49,14 @@ class PPOConfig:
     slice_len: int = 32
     epochs: int = 4
     minibatches: int = 4
-    lr: Schedule = 3e-4
+    lr: float = 3e-4
+    lr_end: float | None = None
     adam_eps: float = 1e-5
     clip_epsilon: float = 0.2
     gamma: float = 0.99
     gae_lambda: float = 0.95
-    entropy_coeff: Schedule = 0.05
+    entropy_coeff: float = 0.05
+    entropy_end: float | None = None
     entropy_weights: Mapping[str, float] = field(default_factory=dict)
     value_coeff: float = 0.5
     max_grad_norm: float = 0.5
@@ -77,14 +80,28 @@ class PPOConfig:
                 raise ConfigError(f"{name} must be positive: {getattr(self, name)}")
         for name in ("lr", "entropy_coeff", "value_coeff"):
             _check_finite_not_negative(name, getattr(self, name))
+        for name in ("lr_end", "entropy_end"):
+            if getattr(self, name) is not None:
+                _check_finite_not_negative(name, getattr(self, name))
         for head, weight in self.entropy_weights.items():
             _check_finite_not_negative(f"entropy_weights[{head!r}]", weight)
         for name, choices in (("refresh", get_args(Refresh)), ("value_norm", get_args(ValueNormName))):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} must be one of {', '.join(choices)}: {getattr(self, name)!r}")
 
+    def lr_at(self, progress: float) -> float:
+        """Return the learning rate at this share of the training, 0..1."""
+        return _between(self.lr, self.lr_end, progress)
 
-def _check_finite_not_negative(name: str, schedule: Schedule) -> None:
-    least, greatest = bounds(schedule)
-    if not 0 <= least <= greatest < math.inf:
-        raise ConfigError(f"{name} must be finite and not negative: {schedule}")
+    def entropy_coeff_at(self, progress: float) -> float:
+        """Return the weight of the entropy bonus at this share of the training, 0..1."""
+        return _between(self.entropy_coeff, self.entropy_end, progress)
+
+
+def _between(start: float, end: float | None, progress: float) -> float:
+    return start if end is None else start + (end - start) * progress
+
+
+def _check_finite_not_negative(name: str, value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise ConfigError(f"{name} must be finite and not negative: {value}")

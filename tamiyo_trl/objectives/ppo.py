@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -16,7 +17,6 @@ from tamiyo_trl.objectives.config import PPOConfig
 from tamiyo_trl.objectives.loss import SliceClipPPOLoss, kl_estimate
 from tamiyo_trl.objectives.metrics import Averages, StepLog, explained_variance, hidden_metrics
 from tamiyo_trl.objectives.refresh import renew
-from tamiyo_trl.objectives.schedules import value_at
 from tamiyo_trl.objectives.slices import Slices, as_rows
 from tamiyo_trl.objectives.value_norm import fold, initialise, make_value_norm
 from tamiyo_trl.policies import ActorCritic
@@ -35,28 +35,56 @@ class PPOLearner:
     Attributes:
         actor_critic: what is trained.
         config: the settings.
+        total_frames: environment steps of the whole training; None where nothing depends on it.
         frames: environment steps learned from so far.
         updates: batches learned from so far.
         skipped_steps: optimiser steps skipped so far because a loss or gradient was not finite.
     """
 
-    def __init__(self, actor_critic: ActorCritic, config: PPOConfig | None = None, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        actor_critic: ActorCritic,
+        config: PPOConfig | None = None,
+        *,
+        seed: int = 0,
+        total_frames: int | None = None,
+    ) -> None:
         """Prepare to train `actor_critic`; `seed` decides the order of the minibatches.
 
+        Over `total_frames` environment steps, all environments together, `lr` and `entropy_coeff` reach `lr_end` and
+        `entropy_end`, and stay there.
+
         Raises:
-            ConfigError: an entropy weight names a head the policy does not have.
+            ConfigError: an entropy weight names a head the policy does not have; an end is given without
+                `total_frames`.
         """
         self.actor_critic = actor_critic
         self.config = config if config is not None else PPOConfig()
+        self.total_frames = total_frames
+        self._check_total_frames()
         self.frames = self.updates = self.skipped_steps = 0
         self._skipped_in_a_row = 0
         self._generator = generator(seed, "minibatches")
         self._loss = self._make_loss()
         self._parameters = list(actor_critic.parameters())
         self._device = self._parameters[0].device
-        lr = value_at(self.config.lr, 0)
-        self._optimiser = torch.optim.Adam(self._parameters, lr=lr, eps=self.config.adam_eps, fused=True)
+        self._optimiser = torch.optim.Adam(self._parameters, lr=self.config.lr, eps=self.config.adam_eps, fused=True)
         self._value_norm = make_value_norm(self.config.value_norm).to(self._device)
+
+    def _check_total_frames(self) -> None:
+        if self.total_frames is not None and self.total_frames < 1:
+            raise ConfigError(f"total_frames must be at least 1: {self.total_frames}")
+        for name in ("lr_end", "entropy_end"):
+            end = getattr(self.config, name)
+            if end is not None and self.total_frames is None:
+                raise ConfigError(
+                    f"{name} = {end} needs the frames it is reached in: PPOLearner(..., total_frames=...)"
+                )
+
+    @property
+    def progress(self) -> float:
+        """Share of the training that is done, 0..1; 0 where its length is not known."""
+        return min(self.frames / self.total_frames, 1.0) if self.total_frames is not None else 0.0
 
     def _make_loss(self) -> SliceClipPPOLoss:
         config, heads, weights = self.config, self.actor_critic.head_names, self.config.entropy_weights
@@ -81,7 +109,7 @@ class PPOLearner:
             rows = rows.to(self._device)
         Slices.check(rows.shape[0], rows.shape[1], self.config.slice_len, self.config.minibatches)
         for group in self._optimiser.param_groups:
-            group["lr"] = value_at(self.config.lr, self.frames)
+            group["lr"] = self.config.lr_at(self.progress)
         estimates = self._estimate(rows)
         initialise(self._value_norm, estimates.target)
         steps = StepLog()
@@ -178,7 +206,7 @@ class PPOLearner:
         values = {
             "loss/policy": out.get("loss_objective"),
             "loss/value": out.get("loss_critic"),
-            "loss/entropy": value_at(self.config.entropy_coeff, self.frames) * out.get("loss_entropy"),
+            "loss/entropy": self.config.entropy_coeff_at(self.progress) * out.get("loss_entropy"),
             "ppo/clip_fraction": out.get("clip_fraction"),
             "entropy/joint": out.get("entropy"),
         }
@@ -219,8 +247,8 @@ class PPOLearner:
             }
         )
         return averages.result() | {
-            "schedule/lr": value_at(self.config.lr, self.frames),
-            "schedule/entropy_coeff": value_at(self.config.entropy_coeff, self.frames),
+            "schedule/lr": self.config.lr_at(self.progress),
+            "schedule/entropy_coeff": self.config.entropy_coeff_at(self.progress),
         }
 
     def _finish(self, rows: TensorDictBase, estimates: Estimates) -> None:
@@ -232,6 +260,15 @@ class PPOLearner:
             fold(self._value_norm, estimates.target)
         self.frames += rows.numel()
         self.updates += 1
+
+    def settings(self) -> dict[str, str]:
+        """Return as text what a resumed training must share: the config, a schedule as its start, end and frames."""
+        settings = dataclasses.asdict(self.config)
+        for start, end in (("lr", "lr_end"), ("entropy_coeff", "entropy_end")):
+            reached = settings.pop(end)
+            if reached is not None:
+                settings[start] = {"start": settings[start], "end": reached, "frames": self.total_frames}
+        return {name: repr(value) for name, value in settings.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything the next update depends on, the networks included."""

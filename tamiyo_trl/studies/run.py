@@ -99,12 +99,21 @@ def claim(run: Run) -> None:
     path = run.results / "run.json"
     settings = json.loads(json.dumps(dataclasses.asdict(run.plan), default=str))
     if path.exists():
-        if not _agree(json.loads(path.read_text())["plan"], settings):
+        if not _agree(_flat(json.loads(path.read_text())["plan"]), settings):
             raise RunFolderError(f"{run.results} holds a run with other settings; remove it or choose another folder")
         return
     versions = {"python": platform.python_version()}
     versions |= {name: version(name) for name in ("torch", "torchrl", "tensordict")}
     write_json(path, {"command": run.command, "versions": versions, "plan": settings})
+
+
+def _flat(plan: dict[str, Any]) -> dict[str, Any]:
+    """Return saved settings as they are written now; they once had an entry for the controller's."""
+    controller = plan.pop("controller", None)
+    if controller is None:
+        return plan
+    scheduled = {name: controller.pop(name) for name in ("lr", "lr_end", "entropy_coeff", "entropy_end")}
+    return plan | controller | {"ppo": controller["ppo"] | scheduled}
 
 
 def _agree(saved: Any, present: Any) -> bool:

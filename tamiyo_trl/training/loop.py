@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import os
 import time
@@ -202,8 +201,7 @@ class _Run:
 
     def _settings(self) -> dict[str, str]:
         """Return the settings a resumed run must share, as text; the length of a run may change."""
-        learner = {name: repr(value) for name, value in dataclasses.asdict(self._learner.config).items()}
-        return learner | {
+        return self._learner.settings() | {
             "frames_per_batch": repr(self._config.frames_per_batch),
             "batch_size": repr(list(self._env.batch_size)),
         }

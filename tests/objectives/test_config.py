@@ -6,7 +6,7 @@ import math
 import pytest
 
 from tamiyo_trl.errors import ConfigError
-from tamiyo_trl.objectives import LinearSchedule, PPOConfig
+from tamiyo_trl.objectives import PPOConfig
 
 BAD = [
     ("slice_len", 0),
@@ -14,7 +14,8 @@ BAD = [
     ("minibatches", -1),
     ("lr", -1e-4),
     ("lr", math.inf),
-    ("lr", LinearSchedule(1e-3, -1e-3, 10)),
+    ("lr_end", -1e-3),
+    ("entropy_end", math.inf),
     ("adam_eps", 0.0),
     ("clip_epsilon", 0.0),
     ("clip_epsilon", 1.0),

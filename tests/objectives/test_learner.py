@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamiyo_trl.errors import ConfigError, NonFiniteError, RatioError, SpecError
-from tamiyo_trl.objectives import LinearSchedule, PPOConfig, PPOLearner
+from tamiyo_trl.objectives import PPOConfig, PPOLearner
 from tamiyo_trl.seeding import generator
 from tests.objectives.helpers import collect, make_env, make_policy, rollout
 from tests.reference.ppo import slow_update
@@ -122,15 +122,40 @@ def test_unknown_heads_are_refused():
 
 def test_schedules_follow_the_frames_seen():
     actor_critic, batch = rollout(steps=10)  # 40 frames
-    config = PPOConfig(
-        lr=LinearSchedule(1e-3, 0.0, 80), entropy_coeff=LinearSchedule(0.1, 0.02, 160), ratio_tolerance=9.0
-    )
-    learner = PPOLearner(actor_critic, config)
+    config = PPOConfig(lr=1e-3, lr_end=0.0, entropy_coeff=0.1, entropy_end=0.02, ratio_tolerance=9.0)
+    learner = PPOLearner(actor_critic, config, total_frames=80)
     found = [learner.update(batch) for _ in range(3)]
     assert [metrics["schedule/lr"] for metrics in found] == pytest.approx([1e-3, 5e-4, 0.0])
-    assert [metrics["schedule/entropy_coeff"] for metrics in found] == pytest.approx([0.1, 0.08, 0.06])
+    assert [metrics["schedule/entropy_coeff"] for metrics in found] == pytest.approx([0.1, 0.06, 0.02])
     assert learner.frames == 120
     assert learner.updates == 3
+
+
+def test_coefficients_without_an_end_are_constant():
+    actor_critic, batch = rollout(steps=10)
+    learner = PPOLearner(actor_critic, PPOConfig(lr=1e-3, entropy_coeff=0.1, ratio_tolerance=9.0), total_frames=80)
+    found = [learner.update(batch) for _ in range(2)]
+    assert [metrics["schedule/lr"] for metrics in found] == [1e-3, 1e-3]
+    assert [metrics["schedule/entropy_coeff"] for metrics in found] == [0.1, 0.1]
+
+
+@pytest.mark.parametrize("name", ["lr_end", "entropy_end"])
+def test_an_end_without_the_frames_it_is_reached_in_is_refused(name):
+    with pytest.raises(ConfigError, match=rf"{name} = 0.001 needs the frames .* total_frames"):
+        PPOLearner(make_policy(), PPOConfig(**{name: 1e-3}))
+
+
+def test_a_training_of_no_frames_is_refused():
+    with pytest.raises(ConfigError, match="total_frames must be at least 1: 0"):
+        PPOLearner(make_policy(), total_frames=0)
+
+
+def test_settings_to_resume_with_name_a_schedule_by_start_end_and_frames():
+    """The form that checkpoints hold."""
+    settings = PPOLearner(make_policy(), PPOConfig(lr=1e-3, lr_end=1e-4), total_frames=80).settings()
+    assert settings["lr"] == "{'start': 0.001, 'end': 0.0001, 'frames': 80}"
+    assert settings["entropy_coeff"] == "0.05"
+    assert "lr_end" not in settings
 
 
 def test_a_learning_rate_of_zero_changes_nothing():
@@ -245,13 +270,13 @@ def test_refreshing_every_epoch_is_what_renewing_by_hand_between_updates_does():
 
 def test_a_restored_learner_continues_exactly():
     actor_critic = make_policy()
-    learner = PPOLearner(actor_critic, PPOConfig(slice_len=4, lr=LinearSchedule(1e-2, 0.0, 500)), seed=3)
+    learner = PPOLearner(actor_critic, PPOConfig(slice_len=4, lr=1e-2, lr_end=0.0), seed=3, total_frames=500)
     batches = [collect(actor_critic, make_env(actor_critic, seed=9), 11, seed=9)]
     learner.update(batches[0])
     saved = copy.deepcopy(learner.state_dict())
     batch = collect(actor_critic, make_env(actor_critic, seed=10), 11, seed=10)
     expected = learner.update(batch)
-    fresh = PPOLearner(make_policy(seed=5), learner.config, seed=8)
+    fresh = PPOLearner(make_policy(seed=5), learner.config, seed=8, total_frames=500)
     fresh.load_state_dict(saved)
     assert fresh.update(batch) == expected
     assert torch.equal(weights(fresh.actor_critic), weights(actor_critic))

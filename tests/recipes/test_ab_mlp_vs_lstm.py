@@ -118,7 +118,7 @@ def test_seed_n_meets_the_same_hosts_in_every_arm(recipe):
         assert (run.plan.memory, run.plan.env.observation) == tuple(arm.split("-"))
         assert run.plan.seed == int(seed)
         assert run.plan.seed != run.exam.seed
-        assert run.plan.controller == budgets.CHOSEN
+        assert run.plan.ppo == budgets.CHOSEN
         assert run.plan.episodes >= 3000
     assert not set(budgets.TUNING_SEEDS) & {run.plan.seed for run in every.values()}
 

@@ -76,7 +76,7 @@ def test_a_run_leaves_what_it_promises(runs):
     assert "random-legal" in report.splitlines()[2]  # the verdict comes first
     printed = (runs / "first.out").read_text().replace("\n", "")
     assert "report.md" in printed
-    assert json.loads((folder / "config.json").read_text())["settings"]["seed"] == 3
+    assert json.loads((folder / "config.json").read_text())["settings"]["run"]["seed"] == 3
 
 
 def test_metrics_hold_one_finite_row_per_update(runs):

@@ -92,5 +92,5 @@ def test_bad_input_is_one_line_and_leaves_nothing(recipe, tmp_path, capsys, argu
 def test_runs_of_other_settings_are_not_mixed(recipe, tmp_path, capsys):
     arguments = ["--out", str(tmp_path), "--seeds", "0", *TOY]
     assert recipe.main(arguments) == 0
-    assert recipe.main([*arguments, "--env", "RepeatFirstEasy", "--lr", "0.1"]) == 2
+    assert recipe.main([*arguments, "--env", "RepeatFirstEasy", "--ppo.lr", "0.1"]) == 2
     assert "is of other settings (lr): choose another --label" in capsys.readouterr().err

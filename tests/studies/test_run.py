@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 
@@ -10,9 +11,10 @@ import torch
 from tensordict import TensorDict
 
 from tamiyo_trl.errors import RunFolderError
+from tamiyo_trl.objectives import PPOConfig
 from tamiyo_trl.studies.report.html import self_contained
 from tamiyo_trl.studies.run import Run, claim, keep_curve
-from tamiyo_trl.training.experiment import ControllerSettings, RunConfig
+from tamiyo_trl.training.experiment import RunConfig
 from tamiyo_trl.training.summaries import deficit_summary
 from tamiyo_trl.training.table import read_metrics
 from tests.evaluation.worlds import TINY
@@ -41,14 +43,14 @@ def test_deficits_are_counted_where_episodes_ended():
 
 
 def run(tmp_path, **changes) -> Run:
-    plan = RunConfig("lstm", 0, 32, 16, TINY, ControllerSettings())
+    plan = RunConfig("lstm", 0, 32, 16, env=TINY)
     return Run(dataclasses.replace(plan, **changes), tmp_path / "results", tmp_path / "work")
 
 
 def test_a_folder_belongs_to_one_plan(tmp_path):
     claim(run(tmp_path))
     claim(run(tmp_path))
-    for changes in ({"seed": 1}, {"memory": "mlp"}, {"controller": ControllerSettings(lr=1.0)}):
+    for changes in ({"seed": 1}, {"memory": "mlp"}, {"ppo": PPOConfig(lr=1.0)}):
         with pytest.raises(RunFolderError, match="other settings"):
             claim(run(tmp_path, **changes))
 
@@ -60,6 +62,20 @@ def test_settings_that_an_older_version_did_not_know_do_not_matter(tmp_path):
     del saved["plan"]["env"]["precision"]
     path.write_text(json.dumps(saved))
     claim(run(tmp_path))
+
+
+def test_settings_of_a_controller_once_had_an_entry_of_their_own(tmp_path):
+    claim(run(tmp_path))
+    path = tmp_path / "results" / "run.json"
+    saved = json.loads(path.read_text())
+    scheduled = {name: saved["plan"]["ppo"][name] for name in ("lr", "lr_end", "entropy_coeff", "entropy_end")}
+    for lr, refused in ((scheduled["lr"], False), (1.0, True)):
+        old = dict(saved["plan"])
+        ppo = old.pop("ppo") | {"lr": 3e-4, "entropy_coeff": 0.05}
+        old["controller"] = {"hidden_size": old.pop("hidden_size"), **scheduled, "lr": lr, "ppo": ppo}
+        path.write_text(json.dumps({"plan": old}))
+        with pytest.raises(RunFolderError, match="other settings") if refused else contextlib.nullcontext():
+            claim(run(tmp_path))
 
 
 def test_a_kept_curve_reads_back_with_five_digits(tmp_path):
