@@ -182,6 +182,12 @@ def test_damaged_checkpoints_are_refused(recipe, capsys, runs, tmp_path):
     assert "checkpoint" in said
 
 
+def test_the_learning_rate_is_set_from_the_command_line_where_the_learner_reads_it(recipe):
+    args = recipe.parse(["--name", "x", "--ppo.lr", "1e-2", "--ppo.lr-end", "1e-3", "--ppo.entropy-end", "None"])
+    assert (args.run.ppo.lr, args.run.ppo.lr_end, args.run.ppo.entropy_end) == (1e-2, 1e-3, None)
+    assert args.run.ppo.slice_len == recipe.RunConfig().ppo.slice_len
+
+
 def test_help_explains_every_setting():
     result = subprocess.run(
         [sys.executable, str(ROOT / "recipes" / "train.py"), "--help"],
@@ -191,5 +197,6 @@ def test_help_explains_every_setting():
         check=False,
     )
     assert result.returncode == 0
-    for words in ("--memory", "Hosts trained at once", "--ppo.slice-len", "Timers of a seed's life", "--resume"):
+    assert "positional" not in result.stdout
+    for words in ("--memory", "Hosts trained at once", "--ppo.lr ", "--ppo.slice-len", "Timers of a seed's life", "--resume"):
         assert words in result.stdout
