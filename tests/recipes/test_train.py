@@ -198,5 +198,12 @@ def test_help_explains_every_setting():
     )
     assert result.returncode == 0
     assert "positional" not in result.stdout
-    for words in ("--memory", "Hosts trained at once", "--ppo.lr ", "--ppo.slice-len", "Timers of a seed's life", "--resume"):
+    for words in (
+        "--memory",
+        "Hosts trained at once",
+        "--ppo.lr ",
+        "--ppo.slice-len",
+        "Timers of a seed's life",
+        "--resume",
+    ):
         assert words in result.stdout
