@@ -1,0 +1,138 @@
+"""Measure how much a world asks of memory, before anything is trained in it.
+
+    python recipes/map_demand.py --world duds-keep1       # 8x8 digits: about ten minutes of one core
+    python recipes/map_demand.py --world mixed            # where memory is worth little
+    python recipes/map_demand.py --help                   # every world and setting
+
+Everything goes to runs/demand/<world>/: README.md (the page), demand.png, and tidy tables. A stopped study goes on
+where it was when it is called again; worlds of one family share the table of plans beside them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import sys
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+import tyro
+from rich.console import Console
+from rich.markdown import Markdown
+
+from tamiyo_trl.cli import progress_display
+from tamiyo_trl.envs import GrowthConfig
+from tamiyo_trl.errors import RunFolderError, TamiyoError
+from tamiyo_trl.files import write_json, write_rows
+from tamiyo_trl.studies.demand.knowledge import BAD
+from tamiyo_trl.studies.demand.measure import Sizes, Study
+from tamiyo_trl.studies.demand.page import make_page
+from tamiyo_trl.studies.demand.picture import draw_demand
+from tamiyo_trl.studies.demand.readings import FOLDS
+from tamiyo_trl.studies.demand.summary import READABILITY_COLUMNS, demand, readability
+from tamiyo_trl.studies.demand.worlds import free_world, make_world
+
+console = Console()
+
+
+@dataclass(frozen=True)
+class Args:
+    """Measure a world's demand on memory.
+
+    Attributes:
+        world: mixed, mixed-keep1, noisy, rare, duds, duds-keep1, duds-keep2 or duds-keep1-noisy.
+        out: Folder of all worlds' results.
+        threads: Intra-op threads; more than 1 is slower for hosts this small.
+        sizes: How much to measure.
+        env: What the world changes, and the observation that is read.
+    """
+
+    world: str = "duds-keep1"
+    out: Path = Path("runs/demand")
+    threads: int = 1
+    sizes: Sizes = field(default_factory=Sizes)
+    env: GrowthConfig = field(default_factory=lambda: GrowthConfig(image_size=8, observation="minimal"))
+
+    def __post_init__(self) -> None:
+        make_world(self.world, self.env)
+
+    @property
+    def folder(self) -> Path:
+        """Where this world's results go."""
+        return self.out / self.world
+
+    @property
+    def config(self) -> GrowthConfig:
+        """The world's settings."""
+        return make_world(self.world, self.env)
+
+    @property
+    def free(self) -> GrowthConfig:
+        """The world that its plans are measured in."""
+        return free_world(self.world, self.env)
+
+    @property
+    def plans_folder(self) -> Path:
+        """Where the plans go that worlds of one family share."""
+        return self.out / f"plans-{self.config.family}"
+
+
+def main(argv: list[str]) -> int:
+    """Run the recipe; return the exit status."""
+    try:
+        args = tyro.cli(Args, args=argv, description=__doc__, config=(tyro.conf.AvoidSubcommands,))
+        torch.set_num_threads(args.threads)
+        claim(args.folder, args.sizes, args.config)
+        claim(args.plans_folder, args.sizes, args.free)
+        try:
+            measure(args, argv)
+        except KeyboardInterrupt:
+            console.print("\nstopped; the same command goes on from here")
+            return 130
+    except TamiyoError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def claim(folder: Path, sizes: Sizes, config: GrowthConfig) -> None:
+    """Note what decides the numbers of a folder beside them.
+
+    Raises:
+        RunFolderError: the folder holds a study of other settings.
+    """
+    decisive = {"sizes": dataclasses.asdict(sizes), "env": dataclasses.asdict(config)}
+    path, wanted = folder / "settings.json", json.loads(json.dumps(decisive))
+    if not path.exists():
+        write_json(path, wanted)
+    elif json.loads(path.read_text()) != wanted:
+        raise RunFolderError(f"{folder} holds a study with other settings; choose another --out or remove it")
+
+
+def measure(args: Args, argv: list[str]) -> None:
+    """Measure what is missing, write the tables, the picture and the page, and show the page."""
+    config = args.config
+    with progress_display(console, "episodes") as show:
+        measured = Study(config, args.free, args.sizes, (args.folder, args.plans_folder), show).run()
+    rows, found = readability(measured.log, measured.readings), demand(measured.played)
+    write_rows(args.folder / "readability.csv", rows, READABILITY_COLUMNS)
+    draw_demand(found, rows, f"{args.world}, {config.observation}", args.folder / "demand.png")
+    told = {
+        "world": args.world,
+        "observation": config.observation,
+        "command": shlex.join(["python", "recipes/map_demand.py", *argv]),
+        "versions": ", ".join(f"{package} {version(package)}" for package in ("torch", "torchrl", "scikit-learn")),
+        "folds": str(FOLDS),
+        "bad": str(BAD),
+    }
+    page = make_page(found, rows, measured.plans, args.sizes, told)
+    (args.folder / "README.md").write_text(page)
+    console.print(Markdown(page))
+    console.print(f"  {args.folder / 'README.md'}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""How much a world asks of memory, measured without reinforcement learning."""

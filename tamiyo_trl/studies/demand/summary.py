@@ -1,0 +1,73 @@
+"""What a measured world amounts to: its tidy tables and the one number with its interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+
+from tamiyo_trl.evaluation.statistics import Estimate, estimate, paired
+from tamiyo_trl.studies.demand.measure import BOTH, BOUNDS, READERS
+from tamiyo_trl.studies.demand.readings import Log, Reading
+from tamiyo_trl.studies.demand.table import PlayedTable
+
+READABILITY_COLUMNS = ("fact", "view", "model", "at", "rows", "accuracy", "auc", "log_loss")
+
+
+@dataclass(frozen=True)
+class Demand:
+    """A world's demand on memory.
+
+    Attributes:
+        accuracy: Mean final accuracy of each script on the held-out hosts, with interval.
+        regret: What acting on the episode so far earns over acting on one observation, paired by host.
+        informed: What knowing both facts earns over the best reading of the episode so far, paired by host.
+        work: Seeds planted, kept and culled per episode, of each script.
+    """
+
+    accuracy: dict[str, Estimate]
+    regret: Estimate
+    informed: Estimate
+    work: dict[str, tuple[float, float, float]]
+
+
+def demand(played: PlayedTable) -> Demand:
+    """Return what the scripts' episodes say."""
+    names = (*BOUNDS, *READERS.values())
+    final = {name: [row.final_accuracy for row in played.of(name)] for name in names}
+    one, history = READERS.values()
+    work = {}
+    for name in names:
+        rows = played.of(name)
+        counts = np.array([[row.germinated, row.fossilized, row.culled] for row in rows]).mean(0)
+        work[name] = (float(counts[0]), float(counts[1]), float(counts[2]))
+    return Demand(
+        accuracy={name: estimate(values) for name, values in final.items()},
+        regret=paired(final[history], final[one]),
+        informed=paired(final[BOTH], final[history]),
+        work=work,
+    )
+
+
+def readability(log: Log, readings: dict[tuple[str, str], Reading]) -> list[dict[str, object]]:
+    """Return how well each fact is read in each view, by step (deficit) or age (seed), a row each; -1 is over all."""
+    rows: list[dict[str, object]] = []
+    for (fact, view), reading in readings.items():
+        episode, step, truth = log.rows(fact)
+        place = step if fact == "deficit" else log.age[episode, step]
+        for at in (-1, *sorted(set(place.tolist()))):
+            chosen = np.ones(len(place), dtype=bool) if at == -1 else place == at
+            rows.append({"fact": fact, "view": view, "model": reading.kind, "at": at, "rows": int(chosen.sum())})
+            rows[-1] |= _scores(truth[chosen], reading.held_out[chosen], reading.model.classes_)
+    return rows
+
+
+def _scores(truth: np.ndarray, probability: np.ndarray, classes: np.ndarray) -> dict[str, object]:
+    """Return accuracy, area under the curve (two classes only, both present) and log loss, "" where undefined."""
+    has_curve = len(classes) == 2 and len(set(truth.tolist())) == 2
+    return {
+        "accuracy": round(float(accuracy_score(truth, classes[probability.argmax(1)])), 4),
+        "auc": round(float(roc_auc_score(truth, probability[:, 1])), 4) if has_curve else "",
+        "log_loss": round(float(log_loss(truth, probability, labels=classes)), 4),
+    }
