@@ -7,7 +7,6 @@ models do. Every part lies in a file as soon as it is measured, so that a stoppe
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +31,7 @@ CULLER, PLANTER, BOTH = "informed culler", "informed planter", "informed planter
 INFORMED = (CULLER, PLANTER, BOTH)
 BOUNDS = (NEVER, FIXED, *INFORMED)
 READERS = {view: f"reads {'one observation' if view == 'one observation' else 'the episode so far'}" for view in VIEWS}
-WAITS = (0, 2, 4)  # first step of planting that readers may choose, on hosts of their own
+WAITS = (0, 2)  # first step of planting that readers may choose, on hosts of their own
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ class Sizes:
         hosts: Held-out hosts that every script meets.
         n_envs: Hosts in lockstep; divides each of the others.
         seed: Root seed of the tuning hosts; logs, waits and held-out hosts take the next three.
+        kinds: Blueprints that plans are made of; none given takes all.
     """
 
     tuning_hosts: int = 32
@@ -52,6 +52,7 @@ class Sizes:
     hosts: int = 96
     n_envs: int = 32
     seed: int = 900
+    kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("tuning_hosts", "log_episodes", "hosts"):
@@ -80,7 +81,9 @@ class Study:
         show: Told how many episodes are played, of how many, and what is played.
     """
 
-    def __init__(self, config: GrowthConfig, free: GrowthConfig, sizes: Sizes, folders: tuple[Path, Path], show: Show) -> None:
+    def __init__(
+        self, config: GrowthConfig, free: GrowthConfig, sizes: Sizes, folders: tuple[Path, Path], show: Show
+    ) -> None:
         self.config, self.free, self.sizes = config, free, sizes
         self.folder, plans = folders
         self._show, self._plans_path = show, plans / "plans.csv"
@@ -89,7 +92,7 @@ class Study:
     def run(self) -> Measured:
         """Measure what is not measured yet; return everything."""
         keep = partial(self._kept, PlayedTable(self._plans_path), self.sizes.tuning_hosts, 0, config=self.free)
-        table = search(self.free, keep).within(self.config.max_kept)
+        table = search(self.free, self.sizes.kinds or self.config.blueprints, keep).within(self.config.max_kept)
         log = self._log(table)
         readings = {(fact, view): fit_reading(log, fact, VIEWS[view]) for fact in FACTS for view in VIEWS}
         played = PlayedTable(self.folder / "scripts.csv")

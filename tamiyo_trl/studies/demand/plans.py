@@ -10,6 +10,7 @@ import numpy as np
 
 from tamiyo_trl.envs import GrowthConfig
 from tamiyo_trl.envs.growth.family import make_family
+from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.policies import FixedSchedule, NeverGrow
 from tamiyo_trl.policies.baselines import Baseline
 from tamiyo_trl.studies.demand.table import Played
@@ -23,9 +24,16 @@ def schedule(name: str, config: GrowthConfig) -> Baseline:
     return NeverGrow() if name == NEVER else FixedSchedule(config, config.episode_steps, plan_of(name, config, step=0))
 
 
-def single_plans(config: GrowthConfig) -> list[str]:
-    """Return never-grow and every plan of one seed."""
-    return [NEVER, *(f"{kind}@{site}" for kind in config.blueprints for site in range(len(config.sites)))]
+def single_plans(config: GrowthConfig, kinds: Sequence[str]) -> list[str]:
+    """Return never-grow and every plan of one seed of these blueprints.
+
+    Raises:
+        ConfigError: a blueprint is not of the catalogue.
+    """
+    unknown = sorted(set(kinds) - set(config.blueprints))
+    if unknown:
+        raise ConfigError(f"plans must be made of {', '.join(config.blueprints)}; got {', '.join(unknown)}")
+    return [NEVER, *(f"{kind}@{site}" for kind in kinds for site in range(len(config.sites)))]
 
 
 @dataclass(frozen=True)
@@ -76,9 +84,9 @@ class PlanTable:
 Play = Callable[[str, Baseline], Sequence[Played]]
 
 
-def search(config: GrowthConfig, play: Play) -> PlanTable:
-    """Return the values of never-grow, all single plans and the pairs of the best; `play` measures one plan."""
-    rows = [row for name in single_plans(config) for row in play(name, schedule(name, config))]
+def search(config: GrowthConfig, kinds: Sequence[str], play: Play) -> PlanTable:
+    """Return the values of never-grow, single plans of these blueprints and pairs of the best; `play` measures one."""
+    rows = [row for name in single_plans(config, kinds) for row in play(name, schedule(name, config))]
     singles = PlanTable.read(rows, config)
     rows += [row for name in singles.pairs() for row in play(name, schedule(name, config))]
     return PlanTable.read(rows, config)

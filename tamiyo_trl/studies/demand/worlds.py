@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from tamiyo_trl.envs import GrowthConfig
 from tamiyo_trl.errors import ConfigError
 
+FEW = 16  # validation images where nobody looks at them
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -48,11 +50,14 @@ def make_world(name: str, base: GrowthConfig) -> GrowthConfig:
 
 
 def free_world(name: str, base: GrowthConfig) -> GrowthConfig:
-    """Return the world that a named world's plans are measured in: kept seeds unlimited, everything seen.
+    """Return the world that a named world's plans are measured in: as many seeds kept as there are sites.
 
-    A fixed plan sees nothing but the clock, so that worlds of one family share what plans are worth.
+    A fixed plan sees nothing but the clock, so that worlds of one family share what plans are worth, and a handful of
+    validation images will do; they change nothing of the training.
     """
-    return _apply(Setting(make_world(name, base).family), base)
+    found = _apply(Setting(make_world(name, base).family), base)
+    splits = dataclasses.replace(base.splits, val=min(FEW, base.splits.val), reward=0)
+    return dataclasses.replace(found, splits=splits)
 
 
 def _apply(own: Setting, base: GrowthConfig) -> GrowthConfig:

@@ -10,11 +10,11 @@ import torch
 
 from tamiyo_trl.data import SplitSizes
 from tamiyo_trl.envs import GrowthConfig, GrowthEnv, HostTrainingConfig
+from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.evaluation.rollout import Episode, rollout_episodes
 from tamiyo_trl.policies.baselines import CULL, FOSSILIZE, GERMINATE
-from tamiyo_trl.seeds import Stage
 from tamiyo_trl.studies.demand.knowledge import Either, Ignorant, Known
-from tamiyo_trl.studies.demand.plans import NEVER, PlanTable
+from tamiyo_trl.studies.demand.plans import NEVER, PlanTable, single_plans
 from tamiyo_trl.studies.demand.scripts import Script, Wanderer
 from tamiyo_trl.studies.demand.worlds import WORLDS, free_world, make_world
 
@@ -67,9 +67,9 @@ def test_the_culler_plants_what_is_best_for_all_until_a_seed_takes(duds):
         assert dead[: episode.culled] == [1.0] * episode.culled  # it culled duds and nothing else
         kept = [n for n in range(episode.germinated) if dead[n] == 0.0]
         assert episode.fossilized == len(kept) <= 1
-        ages = [n - m for m, op in enumerate(episode.action[:, 0]) if op == GERMINATE
-                for n in range(m, len(episode.action)) if episode.action[n, 0] == CULL][:1]  # fmt: skip
-        assert ages in ([], [duds.lifecycle.min_cull_age])
+        if episode.culled:
+            first, cull = (episode.action[:, 0].tolist().index(op) for op in (GERMINATE, CULL))
+            assert cull - first == duds.lifecycle.min_cull_age
 
 
 def test_two_seeds_of_a_plan_are_planted_one_after_another_unless_one_may_be_kept(duds):
@@ -90,7 +90,7 @@ def test_a_script_that_waits_plants_nothing_before_its_step(duds):
 
 
 def test_beliefs_weigh_plans_by_how_likely_each_deficit_is():
-    config = make_world("mixed:slow" if "mixed:slow" in WORLDS else "mixed", BASE)
+    config = make_world("mixed", BASE)
     assert TABLE.best == 1
     assert TABLE.within(1).names == TABLE.names
     weighed = torch.tensor([0.2, 0.4, 0.2, 0.2]) @ torch.from_numpy(TABLE.values).float().T
@@ -122,6 +122,12 @@ def test_worlds_differ_from_their_familys_free_world_in_what_they_are_named_for(
     assert ("keep1" in name) == (config.max_kept == 1)
     assert ("noisy" in name) == (config.splits.val < BASE.splits.val)
     assert ("rare" in name) == (config.val_every > 1)
-    alike = dataclasses.replace(config, max_kept=None, val_every=1, splits=free.splits)
-    assert alike == free
-    assert int(Stage.FOSSILIZED) == 4
+    alike = dataclasses.replace(config, max_kept=None, val_every=1)
+    assert alike == dataclasses.replace(free, splits=alike.splits)
+    assert free.splits.reward == 0
+
+
+def test_plans_of_unknown_blueprints_are_refused():
+    assert single_plans(BASE, ["wide"]) == [NEVER, "wide@0", "wide@1", "wide@2"]
+    with pytest.raises(ConfigError, match="made of norm, wide; got lossy"):
+        single_plans(BASE, ["wide", "lossy"])
