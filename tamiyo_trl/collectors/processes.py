@@ -108,8 +108,8 @@ class ProcessWorkers:
             )
         self._iterator = iter(self._collector)
         try:
-            envs = self._count * self._collector.getattr_env("batch_size").numel()
-            check_frames(envs, frames_per_batch, total_frames)
+            self.batch_size = torch.Size([self._count, *self._collector.getattr_env("batch_size")])
+            check_frames(self.batch_size.numel(), frames_per_batch, total_frames)
         except BaseException:
             self.shutdown()
             raise

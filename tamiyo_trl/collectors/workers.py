@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from tensordict import TensorDictBase
@@ -17,32 +17,13 @@ from torchrl.envs import EnvBase
 from tamiyo_trl.collectors.carry import collector_state, load_collector_state
 from tamiyo_trl.collectors.collector import check_frames, with_transforms
 from tamiyo_trl.collectors.lean import LeanCollector
+from tamiyo_trl.collectors.source import Source
 from tamiyo_trl.collectors.streams import Streams
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.policies import ActorCritic
 
 Backend = Literal["inline", "processes"]
 EnvMaker = Callable[[], EnvBase]
-
-
-class Workers(Protocol):
-    """What trains from workers asks of them, wherever they run."""
-
-    def __iter__(self) -> Iterator[TensorDictBase]:
-        """Yield batches [W, *, T]."""
-        ...
-
-    def state(self) -> dict[str, Any]:
-        """Return where every worker stands between two batches."""
-        ...
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Restore what `state` returned; the next batch is the one that would have come."""
-        ...
-
-    def shutdown(self) -> None:
-        """Let all workers go."""
-        ...
 
 
 class WorkerCollector(LeanCollector):
@@ -89,6 +70,7 @@ class InlineWorkers:
     ) -> None:
         envs = [maker() for maker in makers]
         check_frames(sum(env.batch_size.numel() for env in envs), frames_per_batch, total_frames)
+        self.batch_size = torch.Size([len(envs), *envs[0].batch_size])
         share = frames_per_batch // len(makers)
         self._total, self._frames, self._size = total_frames, 0, frames_per_batch
         self._workers = [WorkerCollector(env, actor_critic, share, seed, w) for w, env in enumerate(envs)]
@@ -137,7 +119,7 @@ def make_workers(
     seed: int = 0,
     backend: Backend = "processes",
     timeout: float = 600.0,
-) -> Workers:
+) -> Source:
     """Return one worker per maker; together they collect `frames_per_batch` steps a batch.
 
     Args:

@@ -15,9 +15,10 @@ from tensordict import TensorDictBase
 from torchrl.envs import EnvBase
 
 from tamiyo_trl import keys
-from tamiyo_trl.collectors.carry import collector_state, load_collector_state
-from tamiyo_trl.collectors.collector import SyncDataCollector, check_frames, make_collector
+from tamiyo_trl.collectors.collector import check_frames
+from tamiyo_trl.collectors.source import OwnEnvironment, Source
 from tamiyo_trl.collectors.streams import Streams
+from tamiyo_trl.collectors.workers import Backend, EnvMaker, make_workers
 from tamiyo_trl.errors import CheckpointError, ConfigError, RunFolderError
 from tamiyo_trl.objectives import PPOLearner
 from tamiyo_trl.objectives.slices import Slices
@@ -60,7 +61,7 @@ class TrainConfig:
 
 
 def train(
-    env: EnvBase,
+    env: EnvBase | Sequence[EnvMaker],
     actor_critic: ActorCritic,
     learner: PPOLearner,
     config: TrainConfig,
@@ -68,6 +69,7 @@ def train(
     directory: str | os.PathLike[str] | None = None,
     resume: bool = False,
     summaries: Sequence[Summary] = (),
+    backend: Backend = "processes",
 ) -> Generator[dict[str, float], None, None]:
     """Return an iterator that trains: each step collects a batch, updates, and yields the update's flat metrics.
 
@@ -75,7 +77,12 @@ def train(
     the batch, NaN where none did), "episode/count", "time/..." and those of `summaries`, functions of the batch.
 
     With a `directory` they are also written to `metrics.csv` ("time/..." to `timings.csv`) and checkpoints are kept:
-    the last one at the end of training, when the iterator is closed, and on Ctrl-C, which waits for the update to end.
+    the last one at the end of training, when the iterator is closed, and on Ctrl-C or SIGTERM, which wait for the
+    update to end.
+
+    `env` is an environment, or a list of functions that each make one (`growth_env_makers`): then one worker per
+    function collects its share of every batch, by `backend` "processes" or, with the same numbers, "inline". The
+    numbers depend on how many workers there are.
 
     With `resume`, `env`, `actor_critic` and `learner` are made as for a new run and continue from the newest
     checkpoint. The numbers are those of an uninterrupted run where the environment's `state_dict` holds its live state.
@@ -84,10 +91,10 @@ def train(
         ConfigError: settings that do not fit the environment or each other.
         RunFolderError: the folder holds a run and `resume` is off, holds none and it is on, or one of other settings.
         CheckpointError: the newest checkpoint does not load, or is of another policy or environment.
+        WorkerError: a worker failed; what was saved before can be resumed.
     """
-    envs = env.batch_size.numel()
-    check_frames(envs, config.frames_per_batch, config.total_frames)
-    Slices.check(envs, config.frames_per_batch // envs, learner.config.slice_len, learner.config.minibatches)
+    if isinstance(env, EnvBase):
+        _check_sizes(env.batch_size.numel(), config, learner)
     if config.tensorboard:
         check_tensorboard()
     if learner.actor_critic is not actor_critic:
@@ -100,7 +107,20 @@ def train(
         raise RunFolderError(f"{directory} {wrong}")
     elif not resume and (Path(directory) / "metrics.csv").exists():
         raise RunFolderError(f"{directory} holds a metrics.csv without a checkpoint: choose another folder")
-    return _Run(env, actor_critic, learner, config, summaries).go(directory, resume)
+
+    def make_source() -> Source:
+        if isinstance(env, EnvBase):
+            return OwnEnvironment(env, actor_critic, config.frames_per_batch, config.total_frames)
+        sizes = config.frames_per_batch, config.total_frames
+        return make_workers(env, actor_critic, *sizes, seed=config.seed, backend=backend)
+
+    return _Run(make_source, learner, config, summaries).go(directory, resume)
+
+
+def _check_sizes(envs: int, config: TrainConfig, learner: PPOLearner) -> None:
+    """Check that so many environments can fill batches that the learner can cut."""
+    check_frames(envs, config.frames_per_batch, config.total_frames)
+    Slices.check(envs, config.frames_per_batch // envs, learner.config.slice_len, learner.config.minibatches)
 
 
 class _Run:
@@ -108,13 +128,12 @@ class _Run:
 
     def __init__(
         self,
-        env: EnvBase,
-        actor_critic: ActorCritic,
+        make_source: Callable[[], Source],
         learner: PPOLearner,
         config: TrainConfig,
         summaries: Sequence[Summary],
     ) -> None:
-        self._env, self._actor_critic, self._learner = env, actor_critic, learner
+        self._make_source, self._learner = make_source, learner
         self._config, self._summaries = config, summaries
         self._updates = self._frames = 0
         self._saved_at: int | None = None
@@ -124,17 +143,18 @@ class _Run:
         config = self._config
         with contextlib.ExitStack() as stack:
             with self._streams.active():
-                collector = make_collector(self._env, self._actor_critic, config.frames_per_batch, config.total_frames)
-            stack.callback(collector.shutdown, close_env=False)
+                source = self._make_source()
+            stack.callback(source.shutdown)
+            _check_sizes(source.batch_size.numel(), config, self._learner)
             folder = None
             if directory is not None:
                 folder = RunFolder(directory, keep=config.keep_checkpoints, tensorboard=config.tensorboard)
                 stack.callback(folder.close)
                 if resume:
-                    self._restore(folder.load(), collector)
+                    self._restore(folder.load(), source)
                 else:
-                    self._save(folder, collector)
-            batches = iter(collector)
+                    self._save(folder, source)
+            batches = iter(source)
             while self._frames < config.total_frames:
                 with deferred_interrupt() as interrupt:
                     with self._streams.active():
@@ -142,15 +162,15 @@ class _Run:
                     if folder is not None:
                         folder.log(metrics, self._updates)
                         if self._updates % config.checkpoint_every == 0:
-                            self._save(folder, collector)
+                            self._save(folder, source)
                 try:
                     if interrupt.pending:
                         raise KeyboardInterrupt
                     yield metrics
                 except (GeneratorExit, KeyboardInterrupt):
-                    self._save(folder, collector)
+                    self._save(folder, source)
                     raise
-            self._save(folder, collector)
+            self._save(folder, source)
 
     def _advance(self, batches: Any) -> dict[str, float]:
         started = time.perf_counter()
@@ -169,24 +189,24 @@ class _Run:
             "time/frames_per_second": batch.numel() / (updated - started),
         }
 
-    def _save(self, folder: RunFolder | None, collector: SyncDataCollector) -> None:
+    def _save(self, folder: RunFolder | None, source: Source) -> None:
         if folder is None or self._saved_at == self._updates:
             return
         folder.save(
             {
-                "settings": self._settings(),
+                "settings": self._settings(source),
                 "updates": self._updates,
                 "frames": self._frames,
                 "learner": self._learner.state_dict(),
-                "collector": collector_state(collector),
+                "collector": source.state(),
                 "random": self._streams.state,
             },
             self._updates,
         )
         self._saved_at = self._updates
 
-    def _restore(self, state: dict[str, Any], collector: SyncDataCollector) -> None:
-        saved, present = state["settings"], self._settings()
+    def _restore(self, state: dict[str, Any], source: Source) -> None:
+        saved, present = state["settings"], self._settings(source)
         for name in present:
             if saved.get(name) != present[name]:
                 raise RunFolderError(f"the run was started with {name} = {saved.get(name)}, not {present[name]}")
@@ -194,16 +214,16 @@ class _Run:
             self._learner.load_state_dict(state["learner"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(f"the checkpoint is of another policy: {error}") from error
-        load_collector_state(collector, state["collector"])
+        source.load_state(state["collector"])
         self._streams.state = state["random"]
         self._updates = self._saved_at = state["updates"]
         self._frames = state["frames"]
 
-    def _settings(self) -> dict[str, str]:
+    def _settings(self, source: Source) -> dict[str, str]:
         """Return the settings a resumed run must share, as text; the length of a run may change."""
         return self._learner.settings() | {
             "frames_per_batch": repr(self._config.frames_per_batch),
-            "batch_size": repr(list(self._env.batch_size)),
+            "batch_size": repr(list(source.batch_size)),
         }
 
 

@@ -13,6 +13,7 @@ from torchrl.record.loggers import Logger, TensorboardLogger
 
 from tamiyo_trl.errors import ConfigError, RunFolderError
 from tamiyo_trl.training.checkpoint import checkpoint_path, list_checkpoints, load_checkpoint, save_checkpoint
+from tamiyo_trl.training.folder_lock import FolderLock
 from tamiyo_trl.training.table import TableLogger
 
 TIMINGS = "time/"  # metrics with this prefix differ from run to run and have a table of their own
@@ -34,7 +35,7 @@ class RunFolder:
         """Open `path`, which is created where it is missing; `keep` checkpoints are kept.
 
         Raises:
-            RunFolderError: the folder cannot be made.
+            RunFolderError: the folder cannot be made, or another process writes to it.
             ConfigError: TensorBoard is asked for and not installed.
         """
         self.path, self._keep = Path(path), keep
@@ -42,6 +43,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunFolderError(f"cannot make run folder {self.path}: {error.strerror}") from error
+        self._lock = FolderLock(self.path)
         self._metrics = TableLogger("metrics", self.path)
         self._timings = TableLogger("timings", self.path)
         self._extra: list[Logger] = []
@@ -78,9 +80,10 @@ class RunFolder:
         return state
 
     def close(self) -> None:
-        """Close the loggers."""
+        """Close the loggers and let others write here."""
         for logger in (self._metrics, self._timings, *self._extra):
             logger.close()
+        self._lock.release()
 
 
 def check_tensorboard() -> None:

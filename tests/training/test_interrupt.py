@@ -8,28 +8,50 @@ import pytest
 
 from tamiyo_trl.training.interrupt import deferred_interrupt
 
-pytestmark = pytest.mark.slow
+
+@pytest.fixture(autouse=True, params=[signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminate"])
+def number(request):
+    """Both signals end a program by default; started by nohup or a scheduler, the tests set them up themselves."""
+    old = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield request.param
+    for each, handler in old.items():
+        signal.signal(each, handler)
 
 
-def ctrl_c() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
 
 
-def test_the_first_interrupt_waits_and_is_reported():
-    finished = False
+def test_the_first_interrupt_waits_and_is_reported(number):
+    before, finished = signal.getsignal(number), False
     with deferred_interrupt() as interrupt:
-        ctrl_c()
+        send(number)
         finished = True
     assert finished
     assert interrupt.pending
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(number) is before
 
 
-def test_the_second_interrupt_does_not_wait():
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_interrupt_does_not_wait(number, second):
+    before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt), deferred_interrupt():  # noqa: PT012 (two signals are the claim)
-        ctrl_c()
-        ctrl_c()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        send(number)
+        send(second)
+    assert signal.getsignal(number) is before
+
+
+def test_an_ignored_interrupt_stays_ignored_and_a_termination_still_waits():
+    """As under nohup."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with deferred_interrupt() as interrupt:
+        send(signal.SIGINT)
+        assert not interrupt.pending
+        send(signal.SIGTERM)
+        assert interrupt.pending
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_nothing_is_reported_where_nothing_happened_and_other_threads_are_left_alone():
@@ -48,13 +70,10 @@ def test_nothing_is_reported_where_nothing_happened_and_other_threads_are_left_a
     assert not interrupt.pending
 
 
-def test_a_program_that_handles_interrupts_itself_keeps_doing_so():
+def test_a_program_that_handles_interrupts_itself_keeps_doing_so(number):
     seen = []
-    old = signal.signal(signal.SIGINT, lambda *_: seen.append(1))
-    try:
-        with deferred_interrupt() as interrupt:
-            ctrl_c()
-        assert seen == [1]
-        assert not interrupt.pending
-    finally:
-        signal.signal(signal.SIGINT, old)
+    signal.signal(number, lambda *_: seen.append(1))
+    with deferred_interrupt() as interrupt:
+        send(number)
+    assert seen == [1]
+    assert not interrupt.pending

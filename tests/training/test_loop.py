@@ -4,13 +4,15 @@ import csv
 import math
 import os
 import signal
+from functools import partial
 
 import pytest
 import torch
 from torchrl.envs import TransformedEnv
 
-from tamiyo_trl.errors import ConfigError, NonFiniteError
-from tamiyo_trl.training import TrainConfig, list_checkpoints, load_checkpoint, train
+from tamiyo_trl.envs.recall import RecallConfig, RecallEnv
+from tamiyo_trl.errors import ConfigError, NonFiniteError, RunFolderError
+from tamiyo_trl.training import TrainConfig, has_run, list_checkpoints, load_checkpoint, train
 from tests.training.helpers import ENVS, STEPS, config, parts, run
 
 
@@ -88,16 +90,20 @@ def test_the_newest_checkpoints_are_kept_and_the_last_update_has_one(tmp_path):
     assert load_checkpoint(tmp_path / "odd" / "checkpoints")["updates"] == 5
 
 
-def test_ctrl_c_waits_for_the_update_and_leaves_a_checkpoint(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_request_to_stop_waits_for_the_update_and_leaves_a_checkpoint(tmp_path, number):
     sent = []
 
     def interrupt(batch):
         if not sent:
-            sent.append(os.kill(os.getpid(), signal.SIGINT))
+            sent.append(os.kill(os.getpid(), number))
         return {}
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup ignores it
 
     with pytest.raises(KeyboardInterrupt):
         list(train(*parts(), config(5), directory=tmp_path, summaries=[interrupt]))
+    signal.signal(signal.SIGINT, before)
     assert load_checkpoint(tmp_path / "checkpoints")["updates"] == 1
     run(tmp_path, 5)
     run(tmp_path / "whole", 5)
@@ -177,3 +183,26 @@ def test_tensorboard_that_is_not_installed_is_said_before_any_work(tmp_path, mon
     with pytest.raises(ConfigError, match="tensorboard is not installed"):
         train(*parts(), config(1, tensorboard=True), directory=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def halves() -> list[partial[RecallEnv]]:
+    return [partial(RecallEnv, RecallConfig(delay=2, jitter=2), n_envs=ENVS // 2, seed=seed) for seed in (1, 2)]
+
+
+def test_training_from_workers_resumes_exactly(tmp_path):
+    """Inline workers give the numbers of worker processes (tests/collectors/test_workers.py)."""
+    for folder, lengths in (("whole", (6,)), ("parts", (2, 6))):
+        for length in lengths:
+            _, actor_critic, learner = parts()
+            resume = has_run(tmp_path / folder)
+            where = {"directory": tmp_path / folder, "resume": resume, "backend": "inline"}
+            list(train(halves(), actor_critic, learner, config(length), **where))
+    assert (tmp_path / "parts" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
+
+
+def test_a_folder_in_use_is_left_alone(tmp_path):
+    running = train(*parts(), config(5), directory=tmp_path)
+    next(running)
+    with pytest.raises(RunFolderError, match="is being written by another process"):
+        next(train(*parts(), config(5), directory=tmp_path, resume=True))
+    assert len(list(running)) == 4
