@@ -95,6 +95,11 @@ class Grower:
         return self._garden.model
 
     @property
+    def host_parameters(self) -> int:
+        """Parameters of the model without seeds."""
+        return self._garden.parameters
+
+    @property
     def history(self) -> list[Row]:
         """The table of all epochs, a row each: `pandas.DataFrame(grower.history)`."""
         return [step.row for step in self.steps]
