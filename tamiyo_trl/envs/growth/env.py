@@ -17,6 +17,7 @@ from tamiyo_trl import keys
 from tamiyo_trl.envs.growth import specs
 from tamiyo_trl.envs.growth.actions import HEAD_NAMES, growth_actions
 from tamiyo_trl.envs.growth.config import GrowthConfig
+from tamiyo_trl.envs.growth.episodes import Numbering
 from tamiyo_trl.envs.growth.observations import Scene, feature_bounds, observe
 from tamiyo_trl.envs.growth.readings import Readings
 from tamiyo_trl.envs.growth.rewards import pay, reward_parts
@@ -29,7 +30,7 @@ from tamiyo_trl.seeding import generator
 class GrowthEnv(EnvBase):
     """A natively batched environment of `n_envs` hosts; `envs/specs.py` lists what it shows, takes and returns.
 
-    Env e's k-th episode is a function of (seed, first_env + e, k) and its own actions alone.
+    Env e's k-th episode is a function of (seed, (first_env + e) // group_size, k) and its own actions alone.
 
     Args:
         config: What to simulate.
@@ -37,6 +38,8 @@ class GrowthEnv(EnvBase):
         seed: Root of every random stream.
         device: Where hosts and images live.
         first_env: Number of the first env, so that several processes can share out the envs of one seed.
+        group_size: Neighbouring envs that play the same hosts: weights, data, order and seed qualities are equal, and
+            what becomes of them differs by the actions alone. Their `info/episode_seed` is the same.
 
     Attributes:
         feature_names: Name of every observation column.
@@ -57,12 +60,17 @@ class GrowthEnv(EnvBase):
         seed: int = 0,
         device: str | torch.device = "cpu",
         first_env: int = 0,
+        group_size: int = 1,
     ) -> None:
         if n_envs < 1:
             raise ConfigError(f"n_envs must be at least 1, got {n_envs}")
+        if group_size < 1 or n_envs % group_size or first_env % group_size:
+            raise ConfigError(
+                f"group_size must divide n_envs and first_env: {group_size} does not divide {n_envs} and {first_env}"
+            )
         super().__init__(device=torch.device(device), batch_size=torch.Size([n_envs]))
         self.config, self.n_envs = config, n_envs
-        self.world = World(config, n_envs, seed, torch.device(device), first_env)
+        self.world = World(config, n_envs, seed, torch.device(device), Numbering(first_env, group_size))
         self._views = config.views
         n_sites, n_blueprints = len(config.sites), len(config.blueprints)
         self.feature_names = config.feature_names

@@ -1,11 +1,12 @@
 """Which episode each host is in, and everything drawn for it: deficit, images, data order, births of host and seeds.
 
-Host e's k-th episode has the seed derived from (root seed, first host + e, k); all draws are functions of that seed
+Host e's k-th episode has the seed derived from (root seed, number of e, k); all draws are functions of that seed
 alone, so the state to be kept is three numbers and a data order per host, and images are drawn again when needed.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,6 +23,21 @@ from tamiyo_trl.seeds.blueprints import SeedBirth
 _STACKED = ("train_images", "train_labels", "val_images", "val_labels")
 
 
+@dataclass(frozen=True)
+class Numbering:
+    """Which hosts of the root seed these are: from number `first` on, each played by `group` neighbours."""
+
+    first: int = 0
+    group: int = 1
+
+    def of(self, host: int) -> int:
+        """Return the number that the host's episodes are drawn by."""
+        return (self.first + host) // self.group
+
+
+UNGROUPED = Numbering()
+
+
 class Episodes:
     """The present episode of each of E hosts.
 
@@ -32,12 +48,17 @@ class Episodes:
     """
 
     def __init__(
-        self, config: GrowthConfig, n_hosts: int, root_seed: int, device: torch.device, first_host: int = 0
+        self,
+        config: GrowthConfig,
+        n_hosts: int,
+        root_seed: int,
+        device: torch.device,
+        numbering: Numbering = UNGROUPED,
     ) -> None:
         self.task = make_task(config.task, config.image_size, config.data)
         self.family = make_family(config.family, config.image_size, config.task)
         self._splits: SplitSizes = config.splits
-        self.root_seed, self._device, self._first = root_seed, device, first_host
+        self.root_seed, self._device, self._numbering = root_seed, device, numbering
         self.number = torch.full((n_hosts,), -1)
         self.seed = torch.zeros(n_hosts, dtype=torch.long)
         self.images: dict[str, Tensor] = {}
@@ -54,7 +75,7 @@ class Episodes:
         births = []
         for host in hosts:
             self.number[host] += 1
-            seed = derive_seed(self.root_seed, "episode", self._first + host, int(self.number[host]))
+            seed = derive_seed(self.root_seed, "episode", self._numbering.of(host), int(self.number[host]))
             self.seed[host] = seed
             self._orders[host] = DataOrder(derive_seed(seed, "order"), self._draw_images(host).pool)
             deficit = self.deficit(host)

@@ -14,7 +14,7 @@ from torch import Tensor
 from tamiyo_trl.data import ImageTask
 from tamiyo_trl.envs.growth.actions import action_name
 from tamiyo_trl.envs.growth.config import GrowthConfig
-from tamiyo_trl.envs.growth.episodes import Episodes
+from tamiyo_trl.envs.growth.episodes import UNGROUPED, Episodes, Numbering
 from tamiyo_trl.envs.growth.hidden import Hidden
 from tamiyo_trl.envs.growth.masks import germination_gate, joint_mask, why_illegal
 from tamiyo_trl.envs.growth.readings import History, Readings
@@ -53,10 +53,15 @@ class World:
     """
 
     def __init__(
-        self, config: GrowthConfig, n_hosts: int, root_seed: int, device: torch.device, first_host: int = 0
+        self,
+        config: GrowthConfig,
+        n_hosts: int,
+        root_seed: int,
+        device: torch.device,
+        numbering: Numbering = UNGROUPED,
     ) -> None:
         self.config, self.device = config, device
-        self.episodes = Episodes(config, n_hosts, root_seed, device, first_host)
+        self.episodes = Episodes(config, n_hosts, root_seed, device, numbering)
         self.fleet = Fleet(
             host_config(config, self.episodes.task),
             n_hosts,

@@ -53,6 +53,10 @@ class Decision:
         return self.kept - self.removed
 
 
+# Parts of a world's state that hold a row for each host.
+BY_HOST = ("lifecycle", "readings", "shown", "history", "hidden", "counts")
+
+
 def fork_world(world: World, hosts: Sequence[int]) -> World:
     """Return a world of exact, independent copies of these hosts in their present episodes; repeats are allowed."""
     rows = torch.tensor(list(hosts))
@@ -62,16 +66,13 @@ def fork_world(world: World, hosts: Sequence[int]) -> World:
     branch.load_state_dict(
         {
             "fleet": world.fleet.fork(list(hosts)).state_dict(),
-            "lifecycle": _take(state["lifecycle"], rows),
-            "readings": _take(state["readings"], rows),
-            "history": _take(state["history"], rows),
+            **{name: _take(state[name], rows) for name in BY_HOST},
             "episodes": {
                 "root_seed": episodes["root_seed"],
                 "number": episodes["number"][rows],
                 "seed": episodes["seed"][rows],
                 "orders": [episodes["orders"][host] for host in hosts],
             },
-            "counts": _take(state["counts"], rows),
         }
     )
     return branch
