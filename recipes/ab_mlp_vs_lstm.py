@@ -17,15 +17,14 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import torch
-import tyro
 from rich.console import Console
 
-from tamiyo_trl.cli import progress_display
-from tamiyo_trl.errors import ConfigError, TamiyoError
+from tamiyo_trl import cli
+from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.studies.budgets import BUDGETS, START, TUNING_SEEDS, VARIANTS, Budget, run_of
 from tamiyo_trl.studies.conduct import conduct, obey_parent, perform
 from tamiyo_trl.studies.references import load_effects, measure_references
@@ -123,22 +122,13 @@ def runs(args: Args, command: str = "") -> dict[str, Run]:
     return found
 
 
-def main(argv: list[str]) -> int:
-    """Run the recipe; return the exit status."""
-    try:
-        args = tyro.cli(Args, args=argv, description=__doc__)
-        torch.set_num_threads(1)
-        command = " ".join(["python recipes/ab_mlp_vs_lstm.py", *(argv[:-2] if args.only else argv)])
-        every = runs(args, command)
-        if args.only:
-            return do_one(args, every)
-        return do_all(args, argv, every, command)
-    except KeyboardInterrupt:
-        console.print("\nstopped and saved; the same command goes on from here")
-        return 130
-    except TamiyoError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def run(args: Args, argv: list[str]) -> int:
+    """Do what is left of the study, or of one of its runs, and report."""
+    command = " ".join(["python recipes/ab_mlp_vs_lstm.py", *(argv[:-2] if args.only else argv)])
+    every = runs(args, command)
+    if args.only:
+        return do_one(args, every)
+    return do_all(args, argv, every, command)
 
 
 def do_one(args: Args, every: dict[str, Run]) -> int:
@@ -157,7 +147,7 @@ def do_one(args: Args, every: dict[str, Run]) -> int:
 def do_all(args: Args, argv: list[str], every: dict[str, Run], command: str) -> int:
     """Do all runs, each in a process of its own, show how far they are, and report."""
     measured = args.tune or (args.results_folder / REFERENCES / "random-legal.csv").exists()
-    with progress_display(console, "updates and examinations") as show:
+    with cli.progress_display(console, "updates and examinations") as show:
         failures = conduct(
             every,
             (sys.executable, __file__, *argv, "--only"),
@@ -199,6 +189,8 @@ Made by `python recipes/ab_mlp_vs_lstm.py --tune`.
 """
     (args.results_folder / "README.md").write_text(page)
 
+
+main = partial(cli.main, Args, run, __doc__, stopped="stopped and saved; the same command goes on from here")
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -12,19 +12,19 @@ ablation goes on where it was. The table and the picture go to <results>.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import torch
-import tyro
 from rich.console import Console
 from rich.markdown import Markdown
 
-from tamiyo_trl.cli import progress_display
+from tamiyo_trl import cli
 from tamiyo_trl.envs import GrowthEnv
-from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
+from tamiyo_trl.errors import ConfigError, RunFolderError
 from tamiyo_trl.evaluation import Episode
 from tamiyo_trl.evaluation.ablation import Intervention, interventions
 from tamiyo_trl.files import write_json
@@ -85,21 +85,11 @@ class Args:
         return Path(self.results) if self.results else kept
 
 
-def main(argv: list[str]) -> int:
-    """Run the recipe; return the exit status."""
-    try:
-        args = tyro.cli(Args, args=argv, description=__doc__)
-        torch.set_num_threads(1)
-        found = runs(args)
-        measure(args, found)
-        report(args, found, " ".join(["python recipes/ablate_hidden_reset.py", *argv]))
-    except KeyboardInterrupt:
-        console.print("\nstopped; the same command goes on from here")
-        return 130
-    except TamiyoError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+def run(args: Args, argv: list[str]) -> None:
+    """Measure what is not measured yet, and report."""
+    found = runs(args)
+    measure(args, found)
+    report(args, found, shlex.join(["python", "recipes/ablate_hidden_reset.py", *argv]))
 
 
 def runs(args: Args) -> dict[str, Run]:
@@ -124,7 +114,7 @@ def measure(args: Args, found: dict[str, Run]) -> None:
     """Measure what is not measured yet."""
     chosen: list[Intervention | None] = [None, *interventions(args.reset_at, args.reset_every, args.swap_at)]
     work = [(name, item) for name in found for item in chosen]
-    with progress_display(console, "disturbances") as show:
+    with cli.progress_display(console, "disturbances") as show:
         for number, (name, item) in enumerate(work):
             show(number, len(work), f"{name}, {item.name if item else UNTOUCHED}")
             path = result_path(found[name], item)
@@ -177,6 +167,8 @@ Made by `{command}`.
     (args.results_folder / "README.md").write_text(page)
     console.print(Markdown(page))
 
+
+main = partial(cli.main, Args, run, __doc__, stopped="stopped; the same command goes on from here")
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -13,17 +13,16 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import torch
-import tyro
 from rich.console import Console
 from rich.markdown import Markdown
 
-from tamiyo_trl.cli import progress_display
+from tamiyo_trl import cli
 from tamiyo_trl.envs import GrowthConfig
-from tamiyo_trl.errors import ConfigError, TamiyoError
+from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.files import write_json
 from tamiyo_trl.studies.budgets import BUDGETS, Budget, run_of
 from tamiyo_trl.studies.conduct import conduct, obey_parent, perform
@@ -117,22 +116,13 @@ def runs(args: Args, command: str = "") -> dict[str, Run]:
     return found
 
 
-def main(argv: list[str]) -> int:
-    """Run the recipe; return the exit status."""
-    try:
-        args = tyro.cli(Args, args=argv, description=__doc__)
-        torch.set_num_threads(1)
-        command = " ".join(["python recipes/compare_memories.py", *(argv[:-2] if args.only else argv)])
-        every = runs(args, command)
-        if args.only:
-            return do_one(args, every)
-        return do_all(args, argv, every, command)
-    except KeyboardInterrupt:
-        console.print("\nstopped and saved; the same command goes on from here")
-        return 130
-    except TamiyoError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def run(args: Args, argv: list[str]) -> int:
+    """Do what is left of the study, or of one of its runs, and report."""
+    command = " ".join(["python recipes/compare_memories.py", *(argv[:-2] if args.only else argv)])
+    every = runs(args, command)
+    if args.only:
+        return do_one(args, every)
+    return do_all(args, argv, every, command)
 
 
 def do_one(args: Args, every: dict[str, Run]) -> int:
@@ -171,7 +161,7 @@ def search(args: Args, config: GrowthConfig) -> dict[str, float]:
 def do_all(args: Args, argv: list[str], every: dict[str, Run], command: str) -> int:
     """Do all runs, each in a process of its own, and write the table."""
     measured = (args.results_folder / REFERENCES / "fixed-schedule.csv").exists()
-    with progress_display(console, "updates and examinations") as show:
+    with cli.progress_display(console, "updates and examinations") as show:
         failures = conduct(
             every,
             (sys.executable, __file__, *argv, "--only"),
@@ -229,6 +219,8 @@ the hidden deficit and plants the one seed that the map of effects found best fo
 Made by `{command}`.
 """
 
+
+main = partial(cli.main, Args, run, __doc__, stopped="stopped and saved; the same command goes on from here")
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -11,21 +11,20 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-import torch
-import tyro
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torchrl.envs import EnvBase, TransformedEnv
 
+from tamiyo_trl import cli
 from tamiyo_trl.envs.recall import RecallConfig, RecallEnv
-from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
+from tamiyo_trl.errors import ConfigError, RunFolderError
 from tamiyo_trl.objectives import PPOConfig, PPOLearner
 from tamiyo_trl.policies import Frames, Memory, make_actor_critic
 from tamiyo_trl.training import TrainConfig, train
@@ -158,7 +157,7 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else float("nan")
 
 
-def run(args: Args, console: Console) -> list[Result]:
+def train_all(args: Args, console: Console) -> list[Result]:
     """Train every controller, showing progress; return the results."""
     results = []
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[seen]}"), TimeRemainingColumn())
@@ -210,25 +209,16 @@ def write(args: Args, results: Sequence[Result]) -> str:
     return text
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the recipe; return the exit status."""
+def run(args: Args, argv: list[str]) -> None:
+    """Train every controller and write the table."""
+    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise RunFolderError(f"{args.out} is not an empty folder: choose another --out")
     console = Console()
-    try:
-        args = tyro.cli(Args, args=argv, description=__doc__, config=(tyro.conf.AvoidSubcommands,))
-        torch.set_num_threads(args.threads)
-        if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
-            raise RunFolderError(f"{args.out} is not an empty folder: choose another --out")
-        console.print(Markdown(write(args, run(args, console))))
-        console.print(f"written to {args.out}/results.md and results.csv")
-    except TamiyoError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    return 0
+    console.print(Markdown(write(args, train_all(args, console))))
+    console.print(f"written to {args.out}/results.md and results.csv")
 
+
+main = partial(cli.main, Args, run, __doc__)
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    raise SystemExit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

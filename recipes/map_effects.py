@@ -17,20 +17,19 @@ import os
 import shlex
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
-import tyro
 from rich.console import Console
 from rich.markdown import Markdown
 from tensordict.nn import TensorDictModuleBase
 
-from tamiyo_trl.cli import progress_bar
+from tamiyo_trl import cli
 from tamiyo_trl.envs import GrowthConfig, GrowthEnv
 from tamiyo_trl.envs.growth.family import make_family
-from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
+from tamiyo_trl.errors import ConfigError, RunFolderError
 from tamiyo_trl.evaluation import evaluate
 from tamiyo_trl.policies import FixedSchedule, NeverGrow
 from tamiyo_trl.policies.baselines import Planting
@@ -99,22 +98,11 @@ class Args:
         return self.deficits or tuple(deficit.name for deficit in family.deficits)
 
 
-def main(argv: list[str]) -> int:
-    """Run the recipe; return the exit status."""
-    try:
-        args = tyro.cli(Args, args=argv, description=__doc__, config=(tyro.conf.AvoidSubcommands,))
-        torch.set_num_threads(args.threads)
-        prepare(args)
-        try:
-            measure(args)
-        except KeyboardInterrupt:
-            console.print("\nstopped; the same command goes on from here")
-            return 130
-        report(args, argv)
-    except TamiyoError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+def run(args: Args, argv: list[str]) -> None:
+    """Measure what is not measured yet, and report."""
+    prepare(args)
+    measure(args)
+    report(args, argv)
 
 
 # ---- measuring -------------------------------------------------------------------------------------------------------
@@ -146,7 +134,7 @@ def prepare(args: Args) -> None:
 def measure(args: Args) -> None:
     """Measure what is not measured yet, deficit by deficit, choice by choice."""
     work = [(deficit, arm) for deficit in args.chosen_deficits for arm in args.chosen_arms]
-    with progress_bar(console) as progress:
+    with cli.progress_bar(console) as progress:
         task = progress.add_task("episodes", total=len(work) * args.hosts, shown="")
         for deficit, arm in work:
             progress.update(task, shown=f"{deficit}, {arm}")
@@ -283,6 +271,8 @@ def describe(args: Args, argv: list[str], effects: Effects, checks: Acceptance) 
     ]
     return "\n\n".join(sections) + "\n"
 
+
+main = partial(cli.main, Args, run, __doc__, stopped="stopped; the same command goes on from here")
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

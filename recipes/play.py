@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
-import tyro
 from rich.console import Console
 from rich.markdown import Markdown
 from torch import Tensor
 
+from tamiyo_trl import cli
 from tamiyo_trl.cli import progress_bar
 from tamiyo_trl.envs import GrowthConfig, GrowthEnv
 from tamiyo_trl.envs.growth.situation import legal_actions
-from tamiyo_trl.errors import ConfigError, TamiyoError
+from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.evaluation import Episode, evaluate
 from tamiyo_trl.evaluation.baselines import make_baseline
 from tamiyo_trl.evaluation.plots import timeline
@@ -103,22 +104,17 @@ def ask(prompt: str = "your move: ") -> str:
     return entered
 
 
-def main(argv: list[str]) -> int:
-    """Run the recipe; return the exit status."""
+def run(args: Args, argv: list[str]) -> int:
+    """Let a person play an episode, and say what others make of the same host."""
+    make_room(args.out)
+    env = GrowthEnv(args.env, n_envs=1, seed=args.seed)
+    console.print(HELP, highlight=False, markup=False)
     try:
-        args = tyro.cli(Args, args=argv, description=__doc__, config=(tyro.conf.AvoidSubcommands,))
-        torch.set_num_threads(args.threads)
-        make_room(args.out)
-        env = GrowthEnv(args.env, n_envs=1, seed=args.seed)
-        console.print(HELP, highlight=False, markup=False)
         ask("Enter begins: ")
         tell(args, evaluate(env, Person(env), 1)[0])
-    except TamiyoError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except (Quit, KeyboardInterrupt):
         console.print("\nleft before the end; nothing was drawn")
-        return 130
+        return cli.STOPPED
     return 0
 
 
@@ -179,6 +175,8 @@ def best_planting(args: Args, env: GrowthEnv) -> tuple[str, Episode]:
     best = max(found, key=lambda name: found[name].reward)
     return best, found[best]
 
+
+main = partial(cli.main, Args, run, __doc__)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -10,22 +10,23 @@ counted, so that other processes matter little. The table goes to <out>/README.m
 from __future__ import annotations
 
 import platform
+import shlex
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
-import tyro
 from rich.console import Console
 from rich.markdown import Markdown
 from tensordict import TensorDictBase
 
+from tamiyo_trl import cli
 from tamiyo_trl.envs import GrowthConfig, GrowthEnv
-from tamiyo_trl.errors import ConfigError, TamiyoError
+from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.files import write_json
 from tamiyo_trl.objectives import PPOLearner
 from tamiyo_trl.policies import ActorCritic
@@ -100,21 +101,14 @@ class TimedUpdates:
         PPOLearner.update = self._plain  # type: ignore[method-assign]  # as it was
 
 
-def main(argv: list[str]) -> int:
-    """Run the recipe; return the exit status."""
-    try:
-        args = tyro.cli(Args, args=argv, description=__doc__, config=(tyro.conf.AvoidSubcommands,))
-        torch.set_num_threads(1)
-        found = [measure(args, memory) for _ in range(args.repeats) for memory in args.memories]
-        command = " ".join(["python recipes/profile_speed.py", *argv])
-        write_json(args.out / "results.json", {"command": command, "measured": found})
-        page = describe(args, found, command)
-        (args.out / "README.md").write_text(page)
-        console.print(Markdown(page))
-    except TamiyoError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+def run(args: Args, argv: list[str]) -> None:
+    """Measure and report."""
+    found = [measure(args, memory) for _ in range(args.repeats) for memory in args.memories]
+    command = shlex.join(["python", "recipes/profile_speed.py", *argv])
+    write_json(args.out / "results.json", {"command": command, "measured": found})
+    page = describe(args, found, command)
+    (args.out / "README.md").write_text(page)
+    console.print(Markdown(page))
 
 
 def measure(args: Args, memory: str) -> dict[str, float | str]:
@@ -195,6 +189,8 @@ def describe(args: Args, found: list[dict[str, float | str]], command: str) -> s
         + "\n"
     )
 
+
+main = partial(cli.main, Args, run, __doc__)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

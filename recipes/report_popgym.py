@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 from matplotlib.axes import Axes
+
+from tamiyo_trl import cli
+from tamiyo_trl.errors import RunFolderError
 
 Record = Mapping[str, Any]
 Runs = dict[tuple[str, str], list[Record]]  # (environment, label): one record per seed
@@ -213,20 +217,20 @@ def smooth(curve: Sequence[Sequence[float]], at: np.ndarray) -> np.ndarray:
     return np.interp(at, frames, totals / counts)
 
 
-def main(argv: Sequence[str]) -> int:
-    """Write the page and the pictures; return the exit status."""
-    folder = tyro.cli(Args, args=argv, description=__doc__).folder
+def run(args: Args, argv: list[str]) -> None:
+    """Write the page and the pictures."""
+    folder = args.folder
     groups = read(folder)
     if not groups:
-        print(f"error: no runs in {folder}: <label>/<env>/seed_<n>.json are looked for", file=sys.stderr)
-        return 2
+        raise RunFolderError(f"no runs in {folder}: <label>/<env>/seed_<n>.json are looked for")
     others = folder / "published.json"
     published = json.loads(others.read_text(encoding="utf-8")) if others.exists() else {}
     for frames, runs in groups.items():
         draw(runs, folder / picture_name(frames))
     (folder / "results.md").write_text(report(groups, published), encoding="utf-8")
-    return 0
 
+
+main = partial(cli.main, Args, run, __doc__)
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

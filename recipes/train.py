@@ -31,10 +31,10 @@ from rich.markdown import Markdown
 from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import EnvBase, TransformedEnv
 
-from tamiyo_trl.cli import progress_bar, show_training
+from tamiyo_trl import cli
 from tamiyo_trl.envs import make_growth_env
 from tamiyo_trl.envs.growth.family import make_family
-from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
+from tamiyo_trl.errors import ConfigError, RunFolderError
 from tamiyo_trl.evaluation import Episode, compare, evaluate
 from tamiyo_trl.evaluation.baselines import BASELINES, kept, make_baseline
 from tamiyo_trl.evaluation.comparison import Row
@@ -94,36 +94,23 @@ class Args:
         return self.runs / self.name
 
 
-def main(argv: list[str]) -> int:
-    """Run the recipe; return the exit status."""
-    try:
-        args, argv = read_arguments(argv)
-        torch.set_num_threads(args.threads)
-        return run(args, argv)
-    except TamiyoError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-
-
-def read_arguments(argv: list[str]) -> tuple[Args, list[str]]:
+def settings_of_run(args: Args, argv: list[str]) -> tuple[Args, list[str]]:
     """Return the settings and the command line that gave them; a resumed run's are read from its folder."""
-    args = parse(argv)
     if not args.resume:
         return args, argv
     path = args.folder / "config.json"
     if not path.exists():
         raise RunFolderError(f"{args.folder} holds no run to resume")
     saved = json.loads(path.read_text())["arguments"]
-    return parse([*saved, *argv]), saved
-
-
-def parse(argv: list[str]) -> Args:
-    """Parse a command line; tyro explains what is wrong with a bad one and exits."""
-    return tyro.cli(Args, args=argv, description=__doc__, config=(tyro.conf.AvoidSubcommands,))
+    args = cli.parse(Args, __doc__, [*saved, *argv])
+    torch.set_num_threads(args.threads)
+    return args, saved
 
 
 def run(args: Args, argv: list[str]) -> int:
     """Train, evaluate and report."""
+    started = time.perf_counter()
+    args, argv = settings_of_run(args, argv)
     if not args.resume and (has_run(args.folder) or (args.folder / "config.json").exists()):
         raise RunFolderError(
             f"{args.folder} already holds a run: add --resume to go on with it, or choose another --name"
@@ -134,13 +121,14 @@ def run(args: Args, argv: list[str]) -> int:
         write_config(args, argv)
         console.print(f"[bold]{args.folder}[/]: {args.run.episodes:,} episodes of {args.run.n_envs} hosts at once")
         try:
-            show_training(updates, args.run.episodes, args.run.env.episode_steps, console)
+            cli.show_training(updates, args.run.episodes, args.run.env.episode_steps, console)
             results = meet_held_out_hosts(args, env, actor_critic)
         except KeyboardInterrupt:
             command = f"python recipes/train.py --name {args.name} --runs {args.runs} --resume"
             console.print(f"\nstopped and saved; go on with: [bold]{command}[/]")
-            return 130
+            return cli.STOPPED
     report(args, argv, results)
+    console.print(f"done in {(time.perf_counter() - started) / 60:.1f} minutes")
     return 0
 
 
@@ -185,7 +173,7 @@ def meet_held_out_hosts(args: Args, env: EnvBase, actor_critic: ActorCritic) -> 
             for name, learned in ((args.run.memory, actor_critic), (UNTRAINED, make_controller(args.run, env)))
         }
         contenders |= {name: (watched_env, make_baseline(name, watched, args.eval_seed)) for name in BASELINES}
-        progress = stack.enter_context(progress_bar(console))
+        progress = stack.enter_context(cli.progress_bar(console))
         task = progress.add_task("held-out hosts", total=args.eval_episodes * len(contenders), shown="")
         for name, (place, policy) in contenders.items():
             progress.update(task, shown=name)
@@ -230,9 +218,7 @@ def facts(args: Args, argv: list[str], learned: list[Episode]) -> RunFacts:
     )
 
 
+main = partial(cli.main, Args, run, __doc__)
+
 if __name__ == "__main__":
-    started = time.perf_counter()
-    status = main(sys.argv[1:])
-    if status == 0:
-        console.print(f"done in {(time.perf_counter() - started) / 60:.1f} minutes")
-    sys.exit(status)
+    sys.exit(main(sys.argv[1:]))

@@ -22,19 +22,19 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
-import tyro
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torchrl.envs import EnvBase, GymWrapper, TransformedEnv
 
-from tamiyo_trl.errors import ConfigError, RunFolderError, TamiyoError
+from tamiyo_trl import cli
+from tamiyo_trl.errors import ConfigError, RunFolderError
 from tamiyo_trl.objectives import PPOConfig, PPOLearner
 from tamiyo_trl.policies import ActorCriticOptions, SeparateTrunks, SharedTrunk, make_actor_critic
 from tamiyo_trl.policies.trunks import Trunks
@@ -196,7 +196,7 @@ def late_return(curve: Sequence[Sequence[float]], total: int) -> float:
     return sum(count * value for count, value in late) / episodes if episodes else math.nan
 
 
-def run(args: Args, console: Console) -> None:
+def train_all(args: Args, console: Console) -> None:
     """Train what is not finished yet, showing progress; write a file per run."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[seen]}"), TimeRemainingColumn())
     for name in args.env:
@@ -240,6 +240,13 @@ def write(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
+def run(args: Args, argv: list[str]) -> None:
+    """Train what is not finished yet, and report."""
+    console = Console()
+    train_all(args, console)
+    report(args.out, console)
+
+
 def report(out: Path, console: Console) -> None:
     """Make the page and the pictures of all runs under `out` anew, in a process of its own, and show the page."""
     subprocess.run([sys.executable, str(Path(__file__).with_name("report_popgym.py")), str(out)], check=True)
@@ -247,23 +254,7 @@ def report(out: Path, console: Console) -> None:
     console.print(f"written to {out}/results.md")
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the recipe; return the exit status."""
-    console = Console()
-    try:
-        args = tyro.cli(Args, args=argv, description=__doc__, config=(tyro.conf.AvoidSubcommands,))
-        torch.set_num_threads(args.threads)
-        run(args, console)
-        report(args.out, console)
-    except TamiyoError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    return 0
-
+main = partial(cli.main, Args, run, __doc__, stopped="stopped; the same command goes on from here")
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    raise SystemExit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

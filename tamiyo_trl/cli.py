@@ -1,15 +1,78 @@
-"""Progress of long work on a terminal: a bar with the time left, or a line now and then where there is no terminal."""
+"""What every recipe does on a terminal: its main, and the progress of long work."""
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
+from typing import TypeVar
 
+import torch
+import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tamiyo_trl.errors import TamiyoError
+
 LINE_EVERY = 60.0  # seconds
+STOPPED = 130  # exit status, as shells give it for Ctrl-C
+Args = TypeVar("Args")
+
+
+def main(
+    settings: type[Args],
+    run: Callable[[Args, list[str]], int | None],
+    doc: str | None,
+    argv: Sequence[str],
+    *,
+    stopped: str = "stopped",
+) -> int:
+    """Run a recipe on a command line and return the exit status: what `run` returns, by default 0.
+
+    `run` is given the settings, read from `argv`, and `argv`. torch uses `settings.threads` threads, 1 without such a
+    field. An error of this library is one line on stderr and status 2; Ctrl-C or SIGTERM is `stopped` and status 130.
+    """
+    try:
+        with terminated_like_interrupted():
+            args = parse(settings, doc, argv)
+            torch.set_num_threads(getattr(args, "threads", 1))
+            return run(args, list(argv)) or 0
+    except TamiyoError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\n{stopped}\n")
+        return STOPPED
+
+
+def parse(settings: type[Args], doc: str | None, argv: Sequence[str]) -> Args:
+    """Return the settings that a command line gives; tyro explains what is wrong with a bad one and exits."""
+    return tyro.cli(settings, args=argv, description=doc, config=(tyro.conf.AvoidSubcommands,))
+
+
+@contextmanager
+def terminated_like_interrupted() -> Iterator[None]:
+    """Inside, SIGTERM, which batch systems send, does what Ctrl-C does; a handler of the program's own stays."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        handler = signal.getsignal(signal.SIGINT)  # that of the moment: it may hold the signal back for a while
+        if not callable(handler):
+            raise KeyboardInterrupt
+        handler(signal.SIGINT, frame)
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def progress_bar(console: Console, speed_estimate_period: float = 30.0) -> Progress:

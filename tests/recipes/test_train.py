@@ -16,6 +16,8 @@ from types import ModuleType
 
 import pytest
 
+from tamiyo_trl import cli
+
 ROOT = Path(__file__).parents[2]
 TOY = [
     *("--env.image-size", "8", "--env.episode-steps", "10", "--env.training.images-per-step", "64"),
@@ -183,7 +185,9 @@ def test_damaged_checkpoints_are_refused(recipe, capsys, runs, tmp_path):
 
 
 def test_the_learning_rate_is_set_from_the_command_line_where_the_learner_reads_it(recipe):
-    args = recipe.parse(["--name", "x", "--ppo.lr", "1e-2", "--ppo.lr-end", "1e-3", "--ppo.entropy-end", "None"])
+    args = cli.parse(
+        recipe.Args, None, ["--name", "x", "--ppo.lr", "1e-2", "--ppo.lr-end", "1e-3", "--ppo.entropy-end", "None"]
+    )
     assert (args.run.ppo.lr, args.run.ppo.lr_end, args.run.ppo.entropy_end) == (1e-2, 1e-3, None)
     assert args.run.ppo.slice_len == recipe.RunConfig().ppo.slice_len
 
