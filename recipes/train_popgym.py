@@ -37,14 +37,14 @@ from tamiyo_trl import cli
 from tamiyo_trl.errors import ConfigError, RunFolderError
 from tamiyo_trl.objectives import PPOConfig, PPOLearner
 from tamiyo_trl.policies import ActorCriticOptions, SeparateTrunks, SharedTrunk, make_actor_critic
-from tamiyo_trl.policies.trunks import Trunks
+from tamiyo_trl.policies.trunks import Critic
 from tamiyo_trl.seeding import derive_seed
 from tamiyo_trl.training import TrainConfig, train
 from tamiyo_trl.transforms import PreviousAction
 
 LATE = 0.1  # share of the frames, the last ones, over whose episodes the reported return is averaged
 PACKAGES = ("torch", "torchrl", "tensordict", "popgym", "gymnasium", "numpy")
-TRUNKS: dict[str, Trunks] = {"shared": SharedTrunk(), "separate": SeparateTrunks()}
+TRUNKS: dict[str, Critic] = {"shared": SharedTrunk(), "separate": SeparateTrunks()}
 LEARNER = PPOConfig(slice_len=128, lr=1e-3, lr_end=0.0, entropy_coeff=0.01, entropy_end=0.01, target_kl=math.inf)
 
 
@@ -156,7 +156,7 @@ def make_env(name: str, n_envs: int, seed: int) -> EnvBase:
 def learn(name: str, seed: int, args: Args, show: Callable[[Mapping[str, float]], None]) -> dict[str, Any]:
     """Train one run, showing the metrics of every update; return its record."""
     env = make_env(name, args.n_envs, seed)
-    options = ActorCriticOptions(trunks=TRUNKS[args.trunks])
+    options = ActorCriticOptions(critic=TRUNKS[args.trunks])
     actor_critic = make_actor_critic(
         env,
         args.memory,

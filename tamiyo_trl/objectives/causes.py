@@ -55,7 +55,7 @@ def likely_cause(actor_critic: ActorCritic, parts: Sequence[TensorDictBase]) -> 
     cause = Cause.NONE
     if not agree and actor_critic.mask_key is not None:
         cause = _mask_trace(actor_critic, steps, actor_critic.mask_key)
-    if cause is Cause.NONE and actor_critic.state_keys:
+    if cause is Cause.NONE and actor_critic.memory.state_keys:
         cause = _reset_trace(actor_critic, parts)
         if cause is Cause.NONE and not agree and _ran_blank(actor_critic, steps):
             cause = Cause.BLANK_STATE
@@ -88,7 +88,7 @@ def _reset_trace(actor_critic: ActorCritic, parts: Sequence[TensorDictBase]) -> 
     """Look for episode starts whose state is not blank, and blank states inside an episode."""
     unmarked = False
     for part in parts:
-        blank = torch.stack([(part[key] == 0).flatten(2).all(-1) for key in actor_critic.state_keys]).all(0)
+        blank = torch.stack([(part[key] == 0).flatten(2).all(-1) for key in actor_critic.memory.state_keys]).all(0)
         starts = part[keys.IS_INIT].squeeze(-1)
         if (starts & ~blank).any():
             return Cause.CARRIED_STATE
@@ -98,7 +98,7 @@ def _reset_trace(actor_critic: ActorCritic, parts: Sequence[TensorDictBase]) -> 
 
 def _ran_blank(actor_critic: ActorCritic, steps: TensorDictBase) -> bool:
     blank = steps.copy()
-    for key in actor_critic.state_keys:
+    for key in actor_critic.memory.state_keys:
         blank[key] = torch.zeros_like(steps[key])
     return _close(log_probs(actor_critic, blank, recurrent=False), steps[keys.LOG_PROB])
 
@@ -110,7 +110,7 @@ def _state_jumps(actor_critic: ActorCritic, part: TensorDictBase) -> bool:
         actor_critic.policy.get_dist_params(data)
     inside = ~part[keys.IS_INIT].squeeze(-1)[:, 1:]
     return not all(
-        _close(data["next", key][:, :-1][inside], part[key][:, 1:][inside]) for key in actor_critic.state_keys
+        _close(data["next", key][:, :-1][inside], part[key][:, 1:][inside]) for key in actor_critic.memory.state_keys
     )
 
 

@@ -137,7 +137,7 @@ class PPOLearner:
         slices = self._slice(rows, estimates)
         for epoch in range(config.epochs):
             if epoch > 0 and config.refresh == "epoch":
-                rows = renew(rows, actor_critic.policy, actor_critic.state_keys)
+                rows = renew(rows, actor_critic.walk, actor_critic.state_keys)
                 slices = self._slice(rows, self._estimate(rows))
             steps.begin_epoch()
             for parts in slices.minibatches(config.minibatches, self._generator):
@@ -253,9 +253,10 @@ class PPOLearner:
 
     def _finish(self, rows: TensorDictBase, estimates: Estimates) -> None:
         """Renew the statistics that were frozen while the batch was collected and learned from."""
-        observation = rows[self.actor_critic.observation_key].flatten(0, 1)
-        finite = observation.isfinite().flatten(1).all(-1)
-        self.actor_critic.normaliser.update(observation if finite.all() else observation[finite])
+        for key, normaliser in self.actor_critic.normalisers.items():
+            seen = rows[key].flatten(0, 1)
+            finite = seen.isfinite().flatten(1).all(-1)
+            normaliser.update(seen if finite.all() else seen[finite])
         if self.updates > 0:
             fold(self._value_norm, estimates.target)
         self.frames += rows.numel()

@@ -2,6 +2,7 @@
 
 from tamiyo_trl.policies.actor_critic import ActorCritic, ActorCriticOptions, make_actor_critic
 from tamiyo_trl.policies.baselines import FixedSchedule, Heuristic, NeverGrow, Planting, RandomLegal
+from tamiyo_trl.policies.critics import PrivilegedCritic
 from tamiyo_trl.policies.heads.codes import ActionCode, OneHotHeads, ScalarHead
 from tamiyo_trl.policies.heads.masked_heads import CompositeMaskedHeads, MaskedHeads
 from tamiyo_trl.policies.memories.core import MemoryCore
@@ -25,6 +26,7 @@ __all__ = [
     "NeverGrow",
     "OneHotHeads",
     "Planting",
+    "PrivilegedCritic",
     "RandomLegal",
     "ScalarHead",
     "SeparateTrunks",

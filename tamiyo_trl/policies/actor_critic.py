@@ -10,7 +10,7 @@ from tensordict.nn import (
     InteractionType,
     ProbabilisticTensorDictModule,
     ProbabilisticTensorDictSequential,
-    TensorDictModule,
+    TensorDictModuleBase,
     TensorDictSequential,
 )
 from torch import nn
@@ -20,12 +20,12 @@ from tamiyo_trl import keys
 from tamiyo_trl.errors import ConfigError, SpecError
 from tamiyo_trl.policies.collection import CollectionPolicy
 from tamiyo_trl.policies.heads.masked_heads import CompositeMaskedHeads
-from tamiyo_trl.policies.interface import AUTO, Interface, read_interface
+from tamiyo_trl.policies.interface import AUTO, Interface, read_interface, size_of
 from tamiyo_trl.policies.memories.core import MemoryModule
 from tamiyo_trl.policies.memories.kinds import Memory, resolve
 from tamiyo_trl.policies.networks import Networks
 from tamiyo_trl.policies.normaliser import Normaliser
-from tamiyo_trl.policies.trunks import SharedTrunk, TrunkConfig, Trunks
+from tamiyo_trl.policies.trunks import Critic, SharedTrunk, TrunkConfig
 from tamiyo_trl.seeding import derive_seed
 from tamiyo_trl.transforms import FloatRewardSum, FrameStack, Snapshot
 
@@ -39,14 +39,15 @@ class ActorCriticOptions:
     Attributes:
         head_names: a name per action head, for entropies and reports; `head_0`, ... where empty.
         relevant: table [n_ops][D], true where a head counts once head 0 chose op; for independent masks only.
-        trunks: one trunk for policy and value, or one for each.
+        critic: what the value function reads: the policy's own trunk, one like it (`SeparateTrunks`), or one that also
+            knows what the policy must find out (`PrivilegedCritic`).
         initial_logits: bias of every action logit before training, heads side by side (sum(nvec) numbers), so that a
             run starts from a sensible habit rather than from chance; zeros where empty.
     """
 
     head_names: tuple[str, ...] = ()
     relevant: tuple[tuple[bool, ...], ...] = ()
-    trunks: Trunks = SharedTrunk()  # noqa: RUF009 (frozen and stateless)
+    critic: Critic = SharedTrunk()  # noqa: RUF009 (frozen and stateless)
     initial_logits: tuple[float, ...] = ()
 
 
@@ -68,35 +69,51 @@ class ActorCritic(nn.Module):
         self.observation_key, self.mask_key = networks.observation_key, interface.mask_key
         self.nvec, self.head_names = interface.heads.nvec, interface.heads.head_names
         self._window = window
-        trunks = [module for trunk in networks.trunks for module in trunk.modules_in_order]
-        policy = ProbabilisticTensorDictSequential(*trunks, networks.value, networks.logits, _sampler(interface))
-        critic = TensorDictSequential(*networks.trunks[-1].modules_in_order, networks.value)
+        actor, critic = networks.trunks[0].modules_in_order, networks.trunks[-1].modules_in_order
+        is_shared = len(networks.trunks) == 1
+        valued = (networks.value,) if is_shared else ()
+        policy = ProbabilisticTensorDictSequential(*actor, *valued, networks.logits, _sampler(interface))
+        value = TensorDictSequential(*critic, networks.value)
+        walk = value if is_shared else TensorDictSequential(*actor, *critic, networks.value)
         # nn.Module does not look into a tuple: the weights are counted and saved once, under `networks`.
-        self._views = (policy, critic, CollectionPolicy(networks))
+        self._views = (policy, value, CollectionPolicy(networks), walk)
 
     @property
     def policy(self) -> ProbabilisticTensorDictSequential:
-        """Observation, mask, state -> action, log-probability, value and next state: what the loss differentiates."""
+        """Observation, mask, state -> action, log-probability and next state; the value too where the trunk is shared.
+
+        It reads nothing that only the critic reads: it acts where the environment does not show that.
+        """
         return self._views[0]
 
     @property
     def critic(self) -> TensorDictSequential:
-        """Observation, state and is_init -> state value, by itself."""
+        """Observation, privileged entries, state and is_init -> state value, by itself."""
         return self._views[1]
+
+    @property
+    def walk(self) -> TensorDictSequential:
+        """What the policy and the critic read -> state value and every next state: a step without its action."""
+        return self._views[3]
 
     def collection_policy(self) -> CollectionPolicy:
         """The policy as a collector should run it: the same numbers, and only what must be stored."""
         return self._views[2]
 
     @property
-    def value_head(self) -> TensorDictModule:
-        """Core -> state value; reads what a policy pass left in the tensordict."""
-        return self.networks.value
+    def value_head(self) -> TensorDictModuleBase:
+        """What a policy pass left in the tensordict -> state value: a head on a shared trunk, else the critic."""
+        return self.networks.value if len(self.networks.trunks) == 1 else self.critic
 
     @property
     def normaliser(self) -> Normaliser:
-        """Running statistics of `observation_key`; only the learner calls its `update`, nothing else changes them."""
-        return self.networks.normaliser
+        """Running statistics of `observation_key`."""
+        return self.networks.normalisers[self.observation_key]
+
+    @property
+    def normalisers(self) -> dict[str, Normaliser]:
+        """Running statistics of every entry that is read, by key; only the learner's calls of `update` change them."""
+        return self.networks.normalisers
 
     @property
     def memory(self) -> MemoryModule:
@@ -115,10 +132,10 @@ class ActorCritic(nn.Module):
 
     @property
     def training_keys(self) -> tuple[str, ...]:
-        """What an update reads of a step beside reward and done: observation, mask, action, states, ..."""
+        """What an update reads of a step beside reward and done: observations, mask, action, states, ..."""
         mask = () if self.mask_key is None else (self.mask_key,)
         written = (keys.ACTION, keys.LOG_PROB, keys.STATE_VALUE)
-        return (self.observation_key, *mask, *written, keys.IS_INIT, *self.state_keys)
+        return (*self.normalisers, *mask, *written, keys.IS_INIT, *self.state_keys)
 
     @property
     def bootstrap_keys(self) -> tuple[str, ...]:
@@ -126,7 +143,7 @@ class ActorCritic(nn.Module):
 
         The learner recomputes states that are not stored there, so a collector need not store them.
         """
-        return (self.observation_key, *self.networks.trunks[-1].memory.state_keys)
+        return (*self.normalisers, *self.networks.trunks[-1].memory.state_keys)
 
     def transforms(self) -> Compose:
         """Return fresh environment transforms: Snapshot, InitTracker, what the memories need, FloatRewardSum."""
@@ -144,6 +161,8 @@ class ActorCritic(nn.Module):
         present = batch.keys()
         for key in self.training_keys:
             if key not in present:
+                if key in self.networks.privileged_keys:
+                    raise SpecError(f"the batch lacks {key!r}: the critic learns only where the environment shows it")
                 hint = "the policy would run without memory; " if key in self.state_keys else ""
                 raise SpecError(f"the batch lacks {key!r}: {hint}wrap the environment in actor_critic.transforms()")
 
@@ -170,7 +189,8 @@ def make_actor_critic(
         mask_key: the boolean mask; "auto" takes `action_mask` where the environment shows one; None ignores masks.
 
     Raises:
-        ConfigError: an unknown memory, a size below 1, or initial logits that are not one per action value.
+        ConfigError: an unknown memory, a size below 1, initial logits that are not one per action value, or a critic
+            privileged to read what the policy reads.
         SpecError: an environment that cannot be served, by name.
     """
     options = options or ActorCriticOptions()
@@ -179,13 +199,16 @@ def make_actor_critic(
             raise ConfigError(f"{name} must be at least 1, got {size}")
     recipe = resolve(memory)
     interface = read_interface(env, observation_key, mask_key, options.head_names, options.relevant)
+    if interface.observation_key in options.critic.keys:
+        raise ConfigError(f"the critic reads {interface.observation_key!r} anyway: it is no privileged entry")
     features = interface.features * recipe.window
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "actor_critic"))
         normaliser = Normaliser(features)
         key = interface.observation_key if recipe.window == 1 else FRAMES
-        plan = TrunkConfig(key, features, normaliser, recipe, encoder_size, hidden_size)
-        networks = Networks(interface, plan, options.trunks, normaliser)
+        further = {key: Normaliser(size_of(env, key)) for key in options.critic.keys}
+        plan = TrunkConfig(key, features, normaliser, recipe, encoder_size, hidden_size, further)
+        networks = Networks(interface, plan, options.critic)
     networks.set_initial_logits(options.initial_logits)
     actor_critic = ActorCritic(networks, recipe.window)
     return actor_critic if env.device is None else actor_critic.to(env.device)

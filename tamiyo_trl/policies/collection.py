@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import InteractionType, TensorDictModuleBase
@@ -11,13 +11,7 @@ from torch import Tensor
 
 from tamiyo_trl import keys
 from tamiyo_trl.policies.networks import Networks
-
-
-class Readable(Protocol):
-    """Entries by key: a tensordict or a dictionary."""
-
-    def get(self, key: Any, default: Any = None, /) -> Any:
-        """Return the entry under `key`."""
+from tamiyo_trl.policies.trunks import Readable
 
 
 class Choice(NamedTuple):
@@ -56,10 +50,9 @@ class CollectionPolicy(TensorDictModuleBase):
         `shown` is a tensordict or plain entries.
         """
         nets, written = self.networks, dict[NestedKey, Tensor]()
-        observation = shown.get(nets.observation_key)
         cores: list[Tensor] = []
         for trunk in nets.trunks:
-            core, following = trunk.memory.act(trunk.encoder.module(observation), *trunk.memory.read(shown))
+            core, following = trunk.memory.act(trunk.encode(shown), *trunk.memory.read(shown))
             cores.append(core)
             written.update(zip(trunk.memory.out_keys[1:], following))
         mask = None if nets.interface.mask_key is None else shown.get(nets.interface.mask_key)

@@ -48,7 +48,7 @@ def read_interface(
             of another shape than the action's, several agents or rewards.
     """
     entries = dict(env.full_observation_spec.items(True, True))
-    features = _features(entries, observation_key, env.batch_size)
+    features = size_of(env, observation_key)
     for name, found in (("action", env.action_keys), ("reward", env.reward_keys)):
         if list(found) != [name]:
             raise SpecError(f"the environment must have exactly one {name} called {name!r}, got {list(found)}")
@@ -60,7 +60,13 @@ def read_interface(
     return Interface(observation_key, features, key, heads, table)
 
 
-def _features(entries: dict[str, TensorSpec], key: str, batch: torch.Size) -> int:
+def size_of(env: EnvBase, key: str) -> int:
+    """Return the size F of the flat floating entry `key` [*B, F] that `env` shows.
+
+    Raises:
+        SpecError: no such entry, or one that is not flat and floating.
+    """
+    entries, batch = dict(env.full_observation_spec.items(True, True)), env.batch_size
     if key not in entries:
         raise SpecError(f"the environment shows no observation {key!r}: it has {sorted(map(str, entries))}")
     spec = entries[key]

@@ -14,8 +14,7 @@ from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.policies.heads.factors import Factors, factorise
 from tamiyo_trl.policies.initialisation import orthogonal
 from tamiyo_trl.policies.interface import Interface
-from tamiyo_trl.policies.normaliser import Normaliser
-from tamiyo_trl.policies.trunks import Trunk, TrunkConfig, Trunks
+from tamiyo_trl.policies.trunks import Critic, Trunk, TrunkConfig
 
 
 class Networks(nn.Module):
@@ -23,19 +22,21 @@ class Networks(nn.Module):
 
     Attributes:
         interface: what the environment shows and takes.
-        observation_key: the entry the trunks read.
-        normaliser: statistics of that entry.
+        observation_key: the entry the policy reads.
+        privileged_keys: entries that only the critic reads.
+        normalisers: the running statistics of every entry that is read, by its key.
         trunks: the actor's first, the critic's last; one where they share it.
         value: core -> state value.
         logits: core -> logits of all heads side by side.
     """
 
-    def __init__(self, interface: Interface, plan: TrunkConfig, trunks: Trunks, normaliser: Normaliser) -> None:
+    def __init__(self, interface: Interface, plan: TrunkConfig, critic: Critic) -> None:
         super().__init__()
         self.interface = interface
         self.observation_key = plan.observation_key
-        self.normaliser = normaliser
-        self.trunks: tuple[Trunk, ...] = tuple(trunks.build(plan))
+        self.privileged_keys = tuple(plan.privileged)
+        self.normalisers = {plan.observation_key: plan.normaliser, **plan.privileged}
+        self.trunks: tuple[Trunk, ...] = tuple(critic.build(plan))
         self.trunk_modules = nn.ModuleList(self.trunks)  # owns what the tuple only lists
         self.value = _head(self.trunks[-1], 1, gain=1.0, out_key=keys.STATE_VALUE)
         self.logits = _head(self.trunks[0], sum(interface.heads.nvec), gain=0.01, out_key=keys.LOGITS)
@@ -61,20 +62,19 @@ class Networks(nn.Module):
 
     @property
     def in_keys(self) -> tuple[str, ...]:
-        """What a step reads: observation, mask, states and, where there are states, is_init."""
+        """What a step reads: observation, privileged entries, mask, states and, where there are states, is_init."""
         mask = () if self.interface.mask_key is None else (self.interface.mask_key,)
         is_init = (keys.IS_INIT,) if self.state_keys else ()
-        return (self.observation_key, *mask, *self.state_keys, *is_init)
+        return (self.observation_key, *self.privileged_keys, *mask, *self.state_keys, *is_init)
 
     def run(self, slices: TensorDictBase) -> tuple[Factors, Tensor]:
         """Return distribution [L, S] and value [L, S, 1] of `slices` [S, L], time first, by one pass of each trunk.
 
         The numbers are those of the policy in TorchRL's recurrent mode; slices laid out time first are not copied.
         """
-        observation = slices.get(self.observation_key).transpose(0, 1)
         cores = []
         for trunk in self.trunks:
-            encoded = trunk.encoder.module(observation).transpose(0, 1)
+            encoded = trunk.encode_time_first(slices)
             cores.append(trunk.memory.rows(encoded, *trunk.memory.read(slices)).transpose(0, 1))
         mask_key = self.interface.mask_key
         mask = None if mask_key is None else slices.get(mask_key).transpose(0, 1)

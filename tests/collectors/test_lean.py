@@ -99,7 +99,7 @@ CASES = [
 
 @pytest.mark.parametrize(("make", "memory", "trunks"), [*CASES, (growth, "lstm", None)])
 def test_every_stored_entry_equals_that_of_torchrl_s_collector(make, memory, trunks):
-    options = ActorCriticOptions() if trunks is None else ActorCriticOptions(trunks=trunks)
+    options = ActorCriticOptions() if trunks is None else ActorCriticOptions(critic=trunks)
     actor_critic = make_actor_critic(make(), memory, hidden_size=8, encoder_size=8, options=options)
     policy = actor_critic.collection_policy()
 

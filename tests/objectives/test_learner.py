@@ -263,7 +263,7 @@ def test_refreshing_every_epoch_is_what_renewing_by_hand_between_updates_does():
     normaliser = copy.deepcopy(other.normaliser.state_dict())
     by_hand.update(batch)
     other.normaliser.load_state_dict(normaliser)  # the statistics are frozen between epochs
-    by_hand.update(renew(batch, other.policy, other.state_keys))
+    by_hand.update(renew(batch, other.walk, other.state_keys))
     assert torch.allclose(weights(one), weights(other), atol=1e-5)
     assert (weights(one) - weights(never)).abs().max() > 1e-4
 
@@ -286,7 +286,7 @@ def test_a_restored_learner_continues_exactly():
 def test_two_trunks_are_trained_with_both_states():
     from tamiyo_trl.policies import ActorCriticOptions, SeparateTrunks
 
-    actor_critic = make_policy(options=ActorCriticOptions(trunks=SeparateTrunks()))
+    actor_critic = make_policy(options=ActorCriticOptions(critic=SeparateTrunks()))
     batch = collect(actor_critic, make_env(actor_critic), 11)
     before = [parameter.detach().clone() for parameter in actor_critic.policy.parameters()]
     metrics = PPOLearner(actor_critic, PPOConfig(slice_len=4, refresh="epoch")).update(batch)

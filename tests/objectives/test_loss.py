@@ -16,7 +16,7 @@ CLIP, VALUE, WEIGHTS = 0.05, 0.7, {"head_1": 0.3}
 @pytest.mark.parametrize("trunks", [None, SeparateTrunks()])
 @pytest.mark.parametrize("memory", ["lstm", "gru", "mlp", "frames"])
 def test_terms_and_gradients_equal_those_of_torchrl_s_loss(memory, trunks):
-    options = ActorCriticOptions() if trunks is None else ActorCriticOptions(trunks=trunks)
+    options = ActorCriticOptions() if trunks is None else ActorCriticOptions(critic=trunks)
     actor_critic = make_policy(memory, options=options)
     part = collect(actor_critic, make_env(actor_critic), 9).select(*actor_critic.training_keys)
     generator = torch.Generator().manual_seed(1)

@@ -18,7 +18,7 @@ def disturb(actor_critic) -> None:
 @pytest.mark.parametrize("memory", ["lstm", "gru", "mlp", "frames"])
 def test_renewal_under_unchanged_weights_changes_nothing(memory):
     actor_critic, rows = rollout(memory, steps=13)
-    renewed = renew(rows, actor_critic.policy, actor_critic.state_keys)
+    renewed = renew(rows, actor_critic.walk, actor_critic.state_keys)
     for key in ("state_value", *actor_critic.state_keys, *(("next", key) for key in actor_critic.state_keys)):
         assert torch.allclose(renewed[key], rows[key], atol=1e-6), key
 
@@ -27,7 +27,7 @@ def test_renewed_states_and_values_are_those_of_a_walk_by_hand_under_the_new_wei
     actor_critic, rows = rollout("lstm", steps=13)
     disturb(actor_critic)
     before = rows.clone()
-    renewed = renew(rows, actor_critic.policy, actor_critic.state_keys)
+    renewed = renew(rows, actor_critic.walk, actor_critic.state_keys)
     slow = SlowPolicy(actor_critic)
     for e in range(rows.shape[0]):
         h, c = rows["recurrent_state_h"][e, 0, 0], rows["recurrent_state_c"][e, 0, 0]
@@ -47,7 +47,7 @@ def test_renewed_states_and_values_are_those_of_a_walk_by_hand_under_the_new_wei
 def test_a_row_starts_from_its_stored_state_and_a_new_episode_from_its_reset():
     actor_critic, rows = rollout("lstm", steps=13)
     disturb(actor_critic)
-    renewed = renew(rows, actor_critic.policy, actor_critic.state_keys)
+    renewed = renew(rows, actor_critic.walk, actor_critic.state_keys)
     assert torch.equal(renewed["recurrent_state_h"][:, 0], rows["recurrent_state_h"][:, 0])
     starts = rows["is_init"].squeeze(-1)
     assert starts[:, 1:].any()

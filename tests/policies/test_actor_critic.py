@@ -65,7 +65,7 @@ def test_settings_of_a_memory_keep_collection_and_update_equal(recipe: LSTM | GR
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_separate_trunks_share_no_weight_and_no_state(memory: str) -> None:
     env = ZooEnv(Kind((3,), "multi", "joint", (2, 3)))
-    actor_critic = lively(make_actor_critic(env, memory, **SMALL, options=ActorCriticOptions(trunks=SeparateTrunks())))
+    actor_critic = lively(make_actor_critic(env, memory, **SMALL, options=ActorCriticOptions(critic=SeparateTrunks())))
     batch = rollout(env, actor_critic)
     log_prob, value, critic = recomputed(actor_critic, batch)
     torch.testing.assert_close(log_prob, batch[keys.LOG_PROB], rtol=0, atol=1e-5)
