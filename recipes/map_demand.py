@@ -32,7 +32,7 @@ from tamiyo_trl.studies.demand.measure import Sizes, Study
 from tamiyo_trl.studies.demand.page import make_page
 from tamiyo_trl.studies.demand.picture import draw_demand
 from tamiyo_trl.studies.demand.readings import FOLDS
-from tamiyo_trl.studies.demand.summary import READABILITY_COLUMNS, demand, readability
+from tamiyo_trl.studies.demand.summary import DEMAND_COLUMNS, READABILITY_COLUMNS, demand, demand_rows, readability
 from tamiyo_trl.studies.demand.worlds import free_world, make_world
 
 console = Console()
@@ -119,6 +119,7 @@ def measure(args: Args, argv: list[str]) -> None:
         measured = Study(config, args.free, args.sizes, (args.folder, args.plans_folder), show).run()
     rows, found = readability(measured.log, measured.readings), demand(measured.played)
     write_rows(args.folder / "readability.csv", rows, READABILITY_COLUMNS)
+    write_rows(args.folder / "demand.csv", demand_rows(found, args.world, config.observation), DEMAND_COLUMNS)
     draw_demand(found, rows, f"{args.world}, {config.observation}", args.folder / "demand.png")
     told = {
         "world": args.world,

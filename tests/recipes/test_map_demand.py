@@ -53,6 +53,13 @@ def test_a_study_leaves_a_page_a_picture_and_tidy_tables(measured):
     assert len(hosts) == 1  # every script met the same hosts
     assert all(int(row["fossilized"]) <= 1 for row in played)  # one may be kept
     assert not set(next(iter(hosts))) & {row["host"] for row in rows(measured / "plans-duds" / "plans.csv")}
+    found = {row["quantity"]: float(row["mean"]) for row in rows(folder / "demand.csv")}
+    mean = {
+        name: sum(float(row["final_accuracy"]) for row in played if row["controller"] == name) / 8 for name in names
+    }
+    assert {name: found[name] for name in names} == pytest.approx(mean, abs=1e-4)
+    one, history = READERS.values()
+    assert found["episode so far over one observation"] == pytest.approx(mean[history] - mean[one], abs=1e-4)
     read = rows(folder / "readability.csv")
     assert {(row["fact"], row["view"]) for row in read} == {
         (fact, view) for fact in ("deficit", "good seed") for view in ("one observation", "episode so far")

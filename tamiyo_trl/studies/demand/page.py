@@ -38,7 +38,7 @@ regression and gradient boosting for each fact and view. A good seed has a dead 
 $readings
 
 [readability.csv](readability.csv) has the same step by step (deficit) and by the seed's age; [scripts.csv](scripts.csv)
-every episode of every script.
+every episode of every script; [demand.csv](demand.csv) the accuracies and differences of this page.
 
 Made by `$command`; $versions; root seeds $seeds (plans, log, readers' first step, held-out hosts). No evaluation seed
 was used, and no controller was trained.

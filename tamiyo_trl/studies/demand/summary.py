@@ -12,6 +12,8 @@ from tamiyo_trl.studies.demand.measure import BOTH, BOUNDS, READERS
 from tamiyo_trl.studies.demand.readings import Log, Reading
 from tamiyo_trl.studies.demand.table import PlayedTable
 
+REGRET, INFORMED = "episode so far over one observation", "both facts known over the episode so far"
+DEMAND_COLUMNS = ("world", "observation", "quantity", "mean", "low", "high", "n")
 READABILITY_COLUMNS = ("fact", "view", "model", "at", "rows", "accuracy", "auc", "log_loss")
 
 
@@ -48,6 +50,23 @@ def demand(played: PlayedTable) -> Demand:
         informed=paired(final[BOTH], final[history]),
         work=work,
     )
+
+
+def demand_rows(found: Demand, world: str, observation: str) -> list[dict[str, object]]:
+    """Return the demand as a tidy table: a row for each script's accuracy and for both differences, in fractions."""
+    values = found.accuracy | {REGRET: found.regret, INFORMED: found.informed}
+    return [
+        {
+            "world": world,
+            "observation": observation,
+            "quantity": name,
+            "mean": round(value.mean, 5),
+            "low": round(value.low, 5),
+            "high": round(value.high, 5),
+            "n": value.n,
+        }
+        for name, value in values.items()
+    ]
 
 
 def readability(log: Log, readings: dict[tuple[str, str], Reading]) -> list[dict[str, object]]:
