@@ -12,7 +12,7 @@ from tamiyo_trl.envs import GrowthConfig
 from tamiyo_trl.envs.growth.actions import HEAD_NAMES
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.objectives import PPOConfig, PPOLearner
-from tamiyo_trl.policies import ActorCritic, ActorCriticOptions, make_actor_critic
+from tamiyo_trl.policies import ActorCritic, ActorCriticOptions, PrivilegedCritic, SharedTrunk, make_actor_critic
 from tamiyo_trl.policies.memories.kinds import resolve
 from tamiyo_trl.seeds.lifecycle import Op
 from tamiyo_trl.training import TrainConfig, train
@@ -35,7 +35,7 @@ class RunConfig:
         encoder_size: Units of the encoder before it.
         cull_logit: Initial logit of CULL; below 0, seeds live long enough at first for their worth to show.
         checkpoint_every: Updates between checkpoints.
-        env: What is simulated.
+        env: What is simulated. Where it shows `privileged`, the critic reads that too, by a network of its own.
         ppo: The learner's settings; slices are the design spec's 8 steps.
     """
 
@@ -72,7 +72,11 @@ def make_controller(config: RunConfig, env: EnvBase) -> ActorCritic:
         hidden_size=config.hidden_size,
         encoder_size=config.encoder_size,
         seed=config.seed,
-        options=ActorCriticOptions(head_names=HEAD_NAMES, initial_logits=tuple(habit)),
+        options=ActorCriticOptions(
+            head_names=HEAD_NAMES,
+            initial_logits=tuple(habit),
+            critic=PrivilegedCritic() if config.env.privileged else SharedTrunk(),
+        ),
     )
 
 
