@@ -2,10 +2,10 @@
 
 from tamiyo_trl.grow.grower import Grower
 from tamiyo_trl.grow.plot import GrowthStep
-from tamiyo_trl.grow.site import GrowthSite
 from tamiyo_trl.grow.space import GrowthSpace
 from tamiyo_trl.grow.trained import Card, TrainedController, load_controller, shipped_controllers
 from tamiyo_trl.seeds.factories import register_blueprint
+from tamiyo_trl.seeds.site import GrowthSite
 
 __all__ = [
     "Card",

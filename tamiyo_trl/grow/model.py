@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tamiyo_trl.errors import ConfigError
-from tamiyo_trl.grow.site import GrowthSite
 from tamiyo_trl.grow.space import GrowthSpace
 from tamiyo_trl.seeding import derive_seed
 from tamiyo_trl.seeds import Stage
 from tamiyo_trl.seeds.factories import FACTORIES, factory_of, make_seed
+from tamiyo_trl.seeds.site import GrowthSite
 
 Planted = tuple[int, str, int]  # site, blueprint, number of the germination
 

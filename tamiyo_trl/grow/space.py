@@ -14,7 +14,7 @@ from tamiyo_trl.envs.growth.observations import feature_names, feature_set, obse
 from tamiyo_trl.envs.growth.readings import History, Readings
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.seeds import LifecycleConfig, Stage
-from tamiyo_trl.seeds.factories import FACTORIES
+from tamiyo_trl.seeds.factories import check_blueprints
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,7 @@ class GrowthSpace:
     def __post_init__(self) -> None:
         if self.sites < 1:
             raise ConfigError(f"sites must be positive: got {self.sites}")
-        known = list(dict.fromkeys(name for name, _ in FACTORIES))
-        unknown = [name for name in self.blueprints if name not in known]
-        if unknown or not self.blueprints or len(set(self.blueprints)) < len(self.blueprints):
-            raise ConfigError(
-                f"blueprints must be distinct, at least one, and of {', '.join(known)} (register_blueprint adds one): "
-                f"got {', '.join(self.blueprints) or 'none'}"
-            )
+        check_blueprints(self.blueprints)
         feature_set(self.observation)
         if (self.max_kept is not None and self.max_kept < 1) or self.val_every < 1:
             raise ConfigError(f"max_kept and val_every must be positive: got {self.max_kept} and {self.val_every}")

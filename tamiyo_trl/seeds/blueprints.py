@@ -18,7 +18,7 @@ from tamiyo_trl.lockstep.layers import Blur, Layer, ReLU, Residual, Sequence
 from tamiyo_trl.lockstep.norms import BatchNorm, MixedNorm, SqueezeExcite
 from tamiyo_trl.lockstep.rows import Rows, join_row, size_of
 from tamiyo_trl.seeding import generator
-from tamiyo_trl.seeds.factories import factory_of
+from tamiyo_trl.seeds.factories import check_blueprints
 from tamiyo_trl.seeds.map_modules import SMALL_GAIN
 
 
@@ -93,7 +93,7 @@ class SeedBirth:
     """One germinated seed and its hidden quality.
 
     Attributes:
-        blueprint: name of a blueprint for maps.
+        blueprint: name of a blueprint.
         seed: root of the seed's own random stream; decides initial weights and which units are dead.
         init_scale: multiplies the initial weights of the seed's last layer.
         lr_scale: multiplies the learning rate of the seed.
@@ -107,7 +107,7 @@ class SeedBirth:
     dead_share: float = 0.0
 
     def __post_init__(self) -> None:
-        factory_of(self.blueprint, "map")  # refuses an unknown name
+        check_blueprints((self.blueprint,))
         if not 0.0 <= self.dead_share <= 1.0:
             raise ConfigError(f"dead_share must be in 0..1: got {self.dead_share}")
 

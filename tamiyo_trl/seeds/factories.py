@@ -7,7 +7,7 @@ MLP among features.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -73,6 +73,21 @@ def make_seed(factory: Factory, channels: int, seed: int) -> nn.Module:
 def blueprints_for(form: Form) -> tuple[str, ...]:
     """Return the names of all blueprints of a form."""
     return tuple(name for name, own in FACTORIES if own == form)
+
+
+def check_blueprints(names: Sequence[str]) -> None:
+    """Check that there is a blueprint of each name, for maps or features.
+
+    Raises:
+        ConfigError: there is none, or a name is given twice, or none is given.
+    """
+    known = list(dict.fromkeys(name for name, _ in FACTORIES))
+    unknown = [name for name in names if name not in known]
+    if unknown or not names or len(set(names)) < len(names):
+        raise ConfigError(
+            f"blueprints must be distinct, at least one, and of {', '.join(known)} (register_blueprint adds one): "
+            f"got {', '.join(names) or 'none'}"
+        )
 
 
 def factory_of(name: str, form: Form) -> Factory:

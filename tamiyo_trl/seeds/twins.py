@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tamiyo_trl.lockstep.rows import named_row
 from tamiyo_trl.seeds.blueprints import BLUEPRINTS, SeedBirth, seed_network, seed_row
-from tamiyo_trl.seeds.factories import factory_of, make_seed
+from tamiyo_trl.seeds.factories import Form, factory_of, make_seed
 
 
 def module_tensor(module: nn.Module, name: str) -> Tensor:
@@ -32,23 +32,31 @@ def load_named(module: nn.Module, named: Mapping[str, Tensor]) -> None:
         own.copy_(value.reshape(own.shape))
 
 
-def born_module(birth: SeedBirth, channels: int) -> nn.Module:
-    """Return a new seed for maps of C channels as a module, a function of `birth` and C alone.
+def born_module(birth: SeedBirth, channels: int, form: Form = "map") -> nn.Module:
+    """Return a new seed for C channels as a module, a function of its arguments alone.
 
-    A blueprint that the fleet knows has the very numbers of `seed_row`, dead units included. One that was registered is
-    made by its factory and is sound: the hidden quality of `birth` but for its learning rate says nothing of it.
+    A map's blueprint that the fleet knows has the very numbers of `seed_row`, dead units included. Another one is made
+    by its factory and is sound: the hidden quality of `birth` but for its learning rate says nothing of it.
     """
-    module = make_seed(factory_of(birth.blueprint, "map"), channels, birth.seed)
-    if birth.blueprint not in BLUEPRINTS:
+    module = make_seed(factory_of(birth.blueprint, form), channels, birth.seed)
+    if birth.blueprint not in BLUEPRINTS or form != "map":
         return module
     row, shapes = seed_row(birth, channels), seed_network(birth.blueprint, channels).shapes()
     load_named(module, named_row(row, shapes))
+    hold_dead_units(module, birth, channels)
+    return module
+
+
+def hold_dead_units(module: nn.Module, birth: SeedBirth, channels: int) -> None:
+    """Let the dead units of a seed never train; a copy of a module needs this anew, for hooks are not copied."""
+    if birth.blueprint not in BLUEPRINTS or not birth.dead_share:
+        return
+    row, shapes = seed_row(birth, channels), seed_network(birth.blueprint, channels).shapes()
     masks = row.trainable.split([torch.Size(shape).numel() for shape in shapes.values()], dim=1)
     for name, mask in zip(shapes, masks):
         if not bool(mask.all()):
             own = module_tensor(module, name)
             own.register_hook(_masked(mask.reshape(own.shape)))
-    return module
 
 
 class _masked:  # noqa: N801 - a function with a value: hooks of this kind can be copied and pickled

@@ -14,8 +14,11 @@ from tamiyo_trl.envs.growth.observations import feature_names, feature_set
 from tamiyo_trl.envs.growth.privileged import privileged_features
 from tamiyo_trl.envs.growth.rewards import RewardConfig, reward_parts
 from tamiyo_trl.errors import ConfigError
+from tamiyo_trl.hosts.host_modules import BUILT_IN
+from tamiyo_trl.hosts.module_fleet import MODULES
 from tamiyo_trl.seeds import LifecycleConfig
 from tamiyo_trl.seeds.blueprints import BLUEPRINTS
+from tamiyo_trl.seeds.factories import check_blueprints
 
 DEFAULT_BLUEPRINTS = ("norm", "attention", "depthwise", "conv_light", "conv_heavy", "wide", "lossy")
 FEW_IMAGES, MANY_IMAGES = 256, 512  # a host's epoch at 8x8 and at 16x16 and more
@@ -82,7 +85,10 @@ class GrowthConfig:
             situation, for a critic or a teacher.
         reward: "gain", "sparse" or "contribution".
         rewards: Scale and prices of the reward.
-        engine: How hosts are computed in lockstep: "auto", "grouped" or "looped".
+        host: "cnn", the built-in one, or a network of your own by the name it was registered under (`register_host`),
+            which needs the engine "modules" and its sites' widths as `channels`.
+        engine: How hosts are computed: in lockstep ("auto", "grouped" or "looped"), or by "modules" one after the other
+            under autograd: slower, for any network and any registered blueprint.
         precision: "fp32", or "bf16" autocast.
     """
 
@@ -103,6 +109,7 @@ class GrowthConfig:
     privileged: bool = False
     reward: str = "gain"
     rewards: RewardConfig = field(default_factory=RewardConfig)
+    host: str = BUILT_IN
     engine: str = "auto"
     precision: str = "fp32"
 
@@ -119,11 +126,11 @@ class GrowthConfig:
             raise ConfigError(f"sites must be block numbers 0..{len(self.channels) - 1}, got {self.sites}")
         if list(self.sites) != sorted(set(self.sites)):
             raise ConfigError(f"sites must be distinct and ascending, got {self.sites}")
-        if not self.blueprints or len(set(self.blueprints)) != len(self.blueprints):
-            raise ConfigError(f"blueprints must be distinct and at least one, got {self.blueprints}")
+        check_blueprints(self.blueprints)
         unknown = sorted(set(self.blueprints) - set(BLUEPRINTS))
-        if unknown:
-            raise ConfigError(f"blueprints must be of {', '.join(BLUEPRINTS)}; got {', '.join(unknown)}")
+        if self.engine != MODULES and (unknown or self.host != BUILT_IN):
+            what = f"host {self.host!r}" if self.host != BUILT_IN else f"blueprints {', '.join(unknown)}"
+            raise ConfigError(f"{what}: the engine {self.engine!r} does not know them, take engine {MODULES!r}")
         if self.image_size not in TASKS[self.task].image_sizes:
             raise ConfigError(f"{self.task} has image sizes {TASKS[self.task].image_sizes}, got {self.image_size}")
         if self.images_per_step % self.training.batch_size:

@@ -21,6 +21,8 @@ from tamiyo_trl.envs.growth.readings import History, Readings
 from tamiyo_trl.envs.growth.rewards import Outcome
 from tamiyo_trl.errors import IllegalActionError
 from tamiyo_trl.hosts import Evaluation, Fleet, HostConfig, OptimConfig
+from tamiyo_trl.hosts.host_modules import host_maker
+from tamiyo_trl.hosts.module_fleet import MODULES, ModuleFleet
 from tamiyo_trl.seeds import Lifecycle, Stage
 from tamiyo_trl.seeds.lifecycle import Op
 
@@ -35,6 +37,16 @@ def host_config(config: GrowthConfig, task: ImageTask) -> HostConfig:
         classes=task.classes,
         downsample=(halvings + ("none",) * len(config.channels))[: len(config.channels)],
     )
+
+
+def make_fleet(config: GrowthConfig, task: ImageTask, n_hosts: int, device: torch.device) -> Fleet | ModuleFleet:
+    """Return the hosts of a world, on the engine that its configuration names."""
+    form, training = host_config(config, task), config.training
+    optim = OptimConfig(momentum=training.momentum, weight_decay=training.weight_decay)
+    if config.engine == MODULES:
+        make = host_maker(config.host, form, config.blueprints)
+        return ModuleFleet(make, n_hosts, precision=config.precision, optim=optim, device=device)
+    return Fleet(form, n_hosts, engine=config.engine, precision=config.precision, optim=optim, device=device)
 
 
 class World:
@@ -62,14 +74,7 @@ class World:
     ) -> None:
         self.config, self.device = config, device
         self.episodes = Episodes(config, n_hosts, root_seed, device, numbering)
-        self.fleet = Fleet(
-            host_config(config, self.episodes.task),
-            n_hosts,
-            engine=config.engine,
-            precision=config.precision,
-            optim=OptimConfig(momentum=config.training.momentum, weight_decay=config.training.weight_decay),
-            device=device,
-        )
+        self.fleet = make_fleet(config, self.episodes.task, n_hosts, device)
         n_sites = len(config.sites)
         self.lifecycle = Lifecycle(config.lifecycle, n_hosts, n_sites)
         self.readings = Readings.blank(n_hosts, n_sites)

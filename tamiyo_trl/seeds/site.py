@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from tamiyo_trl.errors import ConfigError, SpecError
-from tamiyo_trl.seeds import Stage
 from tamiyo_trl.seeds.factories import PROBES, Form
+from tamiyo_trl.seeds.lifecycle import Stage
 
 
 class GrowthSite(nn.Module):
