@@ -16,6 +16,9 @@ DONE, TERMINATED, TRUNCATED = "done", "terminated", "truncated"  # bool [E, 1]
 IS_INIT = "is_init"  # bool [E, 1]: the first step of an episode (TorchRL's InitTracker)
 EPISODE_REWARD = "episode_reward"  # float32 [E, 1] (TorchRL's RewardSum)
 
+OBSERVED = "observed"  # float [E, F]: several observations side by side
+FRAMES = "frames"  # float [E, window * F]: the latest observations side by side, oldest first
+
 # What GrowthEnv reports beside the reward.
 REWARD_PARTS = "reward_parts"  # nested: float32 [E, 1] each; they sum to the reward
 INFO = "info"  # nested: measurements no policy reads; float32 [E, 1] each

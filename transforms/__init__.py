@@ -8,6 +8,7 @@ from .float_reward_sum import FloatRewardSum
 from .frame_stack import FrameStack
 from .hidden_state_reset import HiddenStateReset
 from .previous_action import PreviousAction
+from .side_by_side import SideBySide
 from .snapshot import Snapshot
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "FrameStack",
     "HiddenStateReset",
     "PreviousAction",
+    "SideBySide",
     "Snapshot",
     "joint_actions",
 ]

@@ -26,8 +26,10 @@ def make_collector(
     Raises:
         ConfigError: a batch that does not hold the same number of steps of every environment, or a total that is not
             whole batches.
-        SpecError: the environment and the policy are on different devices.
+        SpecError: the environment and the policy are on different devices, or the environment is not of the form the
+            policy was made for.
     """
+    actor_critic.check_env(env)
     envs = env.batch_size.numel()
     check_frames(envs, frames_per_batch, total_frames)
     device = next(actor_critic.parameters()).device
@@ -62,13 +64,15 @@ def check_frames(envs: int, frames_per_batch: int, total_frames: int) -> None:
 
 def with_transforms(env: EnvBase, actor_critic: ActorCritic) -> EnvBase:
     """Return `env` with those of the policy's transforms whose entries it does not show yet; `env` is not changed."""
-    shown, copied = _entries(env), any(isinstance(transform, Snapshot) for transform in _transforms(env))
-    missing = []
+    copied = any(isinstance(transform, Snapshot) for transform in _transforms(env))
+    missing, grown = [], env
     for transform in actor_critic.transforms():
         transform.reset_parent()
-        adds = not _entries(TransformedEnv(env, transform, auto_unwrap=False)) <= shown
-        if adds or (isinstance(transform, Snapshot) and not copied):
+        candidate = TransformedEnv(grown, transform, auto_unwrap=False)
+        if not _entries(candidate) <= _entries(grown) or (isinstance(transform, Snapshot) and not copied):
             missing.append(transform)
+            grown = candidate
+    for transform in missing:
         transform.reset_parent()
     return TransformedEnv(env, Compose(*missing), auto_unwrap=False) if missing else env
 

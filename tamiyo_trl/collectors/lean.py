@@ -54,7 +54,11 @@ class LeanCollector(Collector):
         self._policy = policy
 
     def rollout(self) -> TensorDictBase:
-        """Return the next batch [*, T]."""
+        """Return the next batch [*, T].
+
+        Raises:
+            IllegalActionError: at some step a mask forbade everything; the message names environment and step.
+        """
         inner, stepper, policy = self._inner, self._stepper, self._policy
         if inner is None or stepper is None:
             batch: TensorDictBase = super().rollout()
@@ -89,9 +93,12 @@ class LeanCollector(Collector):
         """Return `batch` [*B, T] with log-probabilities and values, worked out for all its steps at once."""
         dim = batch.ndim - 1
         together = Choice(*(torch.stack(parts, dim) for parts in zip(*choices)))
-        mask_key = self._policy.networks.interface.mask_key
+        interface = self._policy.networks.interface
+        mask = None if interface.mask_key is None else batch[interface.mask_key]
+        if mask is not None:
+            interface.check_playable(mask, batch.shape[-1:])
         with torch.no_grad():
-            found = self._policy.judge(together, None if mask_key is None else batch[mask_key])
+            found = self._policy.judge(together, mask)
         for key, value in found.items():
             batch.set(key, value)
         return batch

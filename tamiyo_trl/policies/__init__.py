@@ -1,9 +1,9 @@
 """Policies: masked heads, memories, and the actor-critic built from an environment's specs."""
 
+from tamiyo_trl.policies.actions import ActionCode, Heads, OneHotHeads, ScalarHead, StackedOneHotHeads
 from tamiyo_trl.policies.actor_critic import ActorCritic, ActorCriticOptions, make_actor_critic
 from tamiyo_trl.policies.baselines import FixedSchedule, Heuristic, NeverGrow, Planting, RandomLegal
 from tamiyo_trl.policies.critics import PrivilegedCritic
-from tamiyo_trl.policies.heads.codes import ActionCode, OneHotHeads, ScalarHead
 from tamiyo_trl.policies.heads.masked_heads import CompositeMaskedHeads, MaskedHeads
 from tamiyo_trl.policies.memories.core import MemoryCore
 from tamiyo_trl.policies.memories.kinds import GRU, LSTM, Feedforward, Frames, Memory
@@ -19,6 +19,7 @@ __all__ = [
     "Feedforward",
     "FixedSchedule",
     "Frames",
+    "Heads",
     "Heuristic",
     "MaskedHeads",
     "Memory",
@@ -31,5 +32,6 @@ __all__ = [
     "ScalarHead",
     "SeparateTrunks",
     "SharedTrunk",
+    "StackedOneHotHeads",
     "make_actor_critic",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from tensordict import NestedKey, TensorDictBase
@@ -20,16 +22,15 @@ from tamiyo_trl import keys
 from tamiyo_trl.errors import ConfigError, SpecError
 from tamiyo_trl.policies.collection import CollectionPolicy
 from tamiyo_trl.policies.heads.masked_heads import CompositeMaskedHeads
-from tamiyo_trl.policies.interface import AUTO, Interface, read_interface, size_of
+from tamiyo_trl.policies.interface import Interface, read_interface
 from tamiyo_trl.policies.memories.core import MemoryModule
 from tamiyo_trl.policies.memories.kinds import Memory, resolve
 from tamiyo_trl.policies.networks import Networks
 from tamiyo_trl.policies.normaliser import Normaliser
+from tamiyo_trl.policies.observations import AUTO, size_of
 from tamiyo_trl.policies.trunks import Critic, SharedTrunk, TrunkConfig
 from tamiyo_trl.seeding import derive_seed
-from tamiyo_trl.transforms import FloatRewardSum, FrameStack, Snapshot
-
-FRAMES = "frames"  # float32 [E, window * F]: the latest observations side by side, oldest first
+from tamiyo_trl.transforms import FloatRewardSum, FrameStack, SideBySide, Snapshot
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ class ActorCritic(nn.Module):
         head_names: name of each action head.
     """
 
-    def __init__(self, networks: Networks, window: int) -> None:
+    def __init__(self, networks: Networks, window: int, reread: Callable[[EnvBase], Interface]) -> None:
         super().__init__()
+        self._reread = reread
         self.networks = networks
         interface = networks.interface
         self.observation_key, self.mask_key = networks.observation_key, interface.mask_key
@@ -147,10 +149,24 @@ class ActorCritic(nn.Module):
 
     def transforms(self) -> Compose:
         """Return fresh environment transforms: Snapshot, InitTracker, what the memories need, FloatRewardSum."""
-        source = self.networks.interface.observation_key
-        frames = FrameStack(self._window, dim=-1, in_keys=[source], out_keys=[FRAMES]) if self._window > 1 else None
+        interface = self.networks.interface
+        source = interface.observation_key
+        joined = [SideBySide(interface.sources, source)] if len(interface.sources) > 1 else []
+        frames = (
+            FrameStack(self._window, dim=-1, in_keys=[source], out_keys=[keys.FRAMES]) if self._window > 1 else None
+        )
         carried = [transform for trunk in self.networks.trunks for transform in trunk.memory.transforms()]
-        return Compose(Snapshot(), InitTracker(), *([frames] if frames else []), *carried, FloatRewardSum())
+        return Compose(Snapshot(), *joined, InitTracker(), *([frames] if frames else []), *carried, FloatRewardSum())
+
+    def check_env(self, env: EnvBase) -> None:
+        """Check that `env`, with or without this policy's transforms, is of the form the policy was made for.
+
+        Raises:
+            SpecError: it shows or takes something else; the message names every difference.
+        """
+        differences = self.networks.interface.differences(self._reread(env))
+        if differences:
+            raise SpecError(f"the environment is not of the form the policy was made for: {'; '.join(differences)}")
 
     def check_batch(self, batch: TensorDictBase) -> None:
         """Check that a collected batch holds all that the update reads.
@@ -174,11 +190,11 @@ def make_actor_critic(
     hidden_size: int = 128,
     encoder_size: int = 256,
     seed: int = 0,
-    observation_key: str = keys.OBSERVATION,
+    observation_key: str | tuple[str, ...] = AUTO,
     mask_key: str | None = AUTO,
     options: ActorCriticOptions | None = None,
 ) -> ActorCritic:
-    """Return an actor-critic for any environment with a flat float observation and a discrete action.
+    """Return an actor-critic for any environment with flat observations and a discrete action.
 
     Observation -> normalise -> Linear(F, encoder_size) -> ReLU -> memory(hidden_size) -> value head and action head of
     one hidden layer each. Initial weights depend on `seed` alone and leave the global generator untouched.
@@ -186,6 +202,8 @@ def make_actor_critic(
     Args:
         env: only its specs are read; batched or not, masked or not.
         memory: "lstm", "gru", "mlp", "frames" or an object of the `Memory` protocol.
+        observation_key: the flat entry the policy reads, or several, which it then reads side by side in that order;
+            "auto" takes `observation` and refuses to ignore others.
         mask_key: the boolean mask; "auto" takes `action_mask` where the environment shows one; None ignores masks.
 
     Raises:
@@ -198,19 +216,27 @@ def make_actor_critic(
         if size < 1:
             raise ConfigError(f"{name} must be at least 1, got {size}")
     recipe = resolve(memory)
-    interface = read_interface(env, observation_key, mask_key, options.head_names, options.relevant)
+    read = partial(
+        read_interface,
+        observation_key=observation_key,
+        mask_key=mask_key,
+        head_names=options.head_names,
+        relevant=options.relevant,
+        critic_keys=options.critic.keys,
+    )
+    interface = read(env)
     if interface.observation_key in options.critic.keys:
         raise ConfigError(f"the critic reads {interface.observation_key!r} anyway: it is no privileged entry")
     features = interface.features * recipe.window
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "actor_critic"))
         normaliser = Normaliser(features)
-        key = interface.observation_key if recipe.window == 1 else FRAMES
+        key = interface.observation_key if recipe.window == 1 else keys.FRAMES
         further = {key: Normaliser(size_of(env, key)) for key in options.critic.keys}
         plan = TrunkConfig(key, features, normaliser, recipe, encoder_size, hidden_size, further)
         networks = Networks(interface, plan, options.critic)
     networks.set_initial_logits(options.initial_logits)
-    actor_critic = ActorCritic(networks, recipe.window)
+    actor_critic = ActorCritic(networks, recipe.window, read)
     return actor_critic if env.device is None else actor_critic.to(env.device)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import InteractionType, TensorDictModuleBase
 from tensordict.nn.probabilistic import interaction_type
@@ -26,8 +27,8 @@ class CollectionPolicy(TensorDictModuleBase):
     """Writes action, log-probability, value and next states; the same numbers as one step of the full policy.
 
     It shares the networks of the full policy and skips its intermediate entries (encodings, cores, logits), which
-    nobody reads. In a deterministic interaction (mode or deterministic) it takes the most probable action, else it
-    samples.
+    nobody reads. In a random interaction it samples; in any other (deterministic, mode, mean, median) it takes the most
+    probable action, since choices have no mean.
     """
 
     def __init__(self, networks: Networks) -> None:
@@ -37,9 +38,16 @@ class CollectionPolicy(TensorDictModuleBase):
         self.out_keys = [keys.ACTION, keys.LOG_PROB, keys.STATE_VALUE, *(("next", key) for key in networks.state_keys)]
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Take one step."""
+        """Take one step.
+
+        Raises:
+            IllegalActionError: a mask forbids everything; the message names the environment.
+        """
+        interface = self.networks.interface
+        mask = None if interface.mask_key is None else tensordict.get(interface.mask_key)
+        if mask is not None and not torch.compiler.is_compiling():  # what is exported holds no branches on data
+            interface.check_playable(mask, ())
         written, choice = self.choose(tensordict)
-        mask = None if self.networks.interface.mask_key is None else tensordict.get(self.networks.interface.mask_key)
         for key, value in (written | self.judge(choice, mask)).items():
             tensordict.set(key, value)
         return tensordict
@@ -58,7 +66,7 @@ class CollectionPolicy(TensorDictModuleBase):
         mask = None if nets.interface.mask_key is None else shown.get(nets.interface.mask_key)
         logits = nets.logits.module(cores[0])
         factors = nets.factors(logits, mask)
-        greedy = interaction_type() in (InteractionType.DETERMINISTIC, InteractionType.MODE)
+        greedy = interaction_type() not in (InteractionType.RANDOM, None)
         index = factors.mode() if greedy else factors.sample()
         written[keys.ACTION] = nets.interface.heads.encode(index)
         return written, Choice(logits, index, cores[-1])

@@ -224,6 +224,7 @@ class _Run:
         return self._learner.settings() | {
             "frames_per_batch": repr(self._config.frames_per_batch),
             "batch_size": repr(list(source.batch_size)),
+            "interface": self._learner.actor_critic.networks.interface.form,
         }
 
 

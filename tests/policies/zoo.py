@@ -15,7 +15,7 @@ from tamiyo_trl import keys
 from tamiyo_trl.errors import IllegalActionError
 from tamiyo_trl.objectives import PPOConfig
 from tamiyo_trl.policies import ActorCritic, MaskedHeads
-from tamiyo_trl.policies.heads.codes import heads_of
+from tamiyo_trl.policies.actions import heads_of
 
 SMALL = {"hidden_size": 8, "encoder_size": 8}
 LEARN = PPOConfig(slice_len=4, epochs=1, minibatches=2)

@@ -7,14 +7,13 @@ is NaN.
 
 from __future__ import annotations
 
-import math
-from functools import lru_cache
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from tamiyo_trl.errors import SpecError
+from tamiyo_trl.policies.heads.legality import legal_ops
 
 ILLEGAL = -1e30  # log-probability of the impossible: exp gives exactly 0, and 0 * ILLEGAL is still 0
 
@@ -46,11 +45,14 @@ def factorise(logits: Tensor, mask: Tensor | None, nvec: tuple[int, ...], releva
     if mask is not None and mask.dtype != torch.bool:
         mask = mask.bool()
     if mask is None or mask.shape == logits.shape:
+        if mask is not None and relevant is not None:
+            parts = list(mask.split(nvec, -1))
+            mask = torch.cat([legal_ops(parts, relevant), *parts[1:]], -1)
         legal = logits if mask is None else logits.masked_fill(~mask, ILLEGAL)
         if len(nvec) == 1:
             return Single(legal.log_softmax(-1))
-        parts = [part.log_softmax(-1) for part in legal.split(nvec, -1)]
-        return Independent(parts) if relevant is None else Relevant(parts, relevant)
+        tables = [part.log_softmax(-1) for part in legal.split(nvec, -1)]
+        return Independent(tables) if relevant is None else Relevant(tables, relevant)
     if mask.shape == (*batch, *nvec) and relevant is None:
         return Conditional(logits, mask, nvec)
     raise SpecError(
@@ -153,18 +155,26 @@ class Conditional:
 
     def sample(self, shape: tuple[int, ...] = ()) -> Tensor:
         """Return head indices, all heads from one Gumbel-max draw over the joint table."""
-        return self._rows()[_gumbel_argmax(self.joint.expand(*shape, *self.joint.shape))]
+        return self._heads(_gumbel_argmax(self.joint.expand(*shape, *self.joint.shape)))
 
     def mode(self) -> Tensor:
         """Return the most probable joint action."""
-        return self._rows()[self.joint.argmax(-1)]
+        return self._heads(self.joint.argmax(-1))
 
     def log_prob(self, index: Tensor) -> Tensor:
         """Return the joint table's entry."""
-        return _pick(self.joint, (index * _strides(self.nvec, index.device)).sum(-1))
+        flat = index[..., 0]
+        for k in range(1, self.axes):
+            flat = flat * self.nvec[k] + index[..., k]
+        return _pick(self.joint, flat)
 
-    def _rows(self) -> Tensor:
-        return _joint_rows(self.nvec, self.joint.device)
+    def _heads(self, flat: Tensor) -> Tensor:
+        """Return head indices int64 [*, D] of places in the joint table, the last head fastest."""
+        parts = []
+        for n in reversed(self.nvec[1:]):
+            parts.append(flat % n)
+            flat = flat // n
+        return torch.stack([flat, *reversed(parts)], -1)
 
     def entropies(self) -> list[Tensor]:
         """Return H(a_0), E[H(a_1 | a_0)], ...: each conditional entropy weighed by the probability of its prefix."""
@@ -175,18 +185,6 @@ class Conditional:
             out.append(conditional if prefix is None else (prefix.exp() * conditional).flatten(-k).sum(-1))
             prefix = table if prefix is None else prefix.unsqueeze(-1) + table
         return out
-
-
-@lru_cache
-def _joint_rows(nvec: tuple[int, ...], device: torch.device) -> Tensor:
-    """Return every joint action, int64 [prod(nvec), D], the last head fastest."""
-    return torch.cartesian_prod(*(torch.arange(n, device=device) for n in nvec)).reshape(-1, len(nvec))
-
-
-@lru_cache
-def _strides(nvec: tuple[int, ...], device: torch.device) -> Tensor:
-    """Return how far each head moves the flat index, int64 [D]."""
-    return torch.tensor([math.prod(nvec[k + 1 :]) for k in range(len(nvec))], device=device)
 
 
 def _pick(table: Tensor, index: Tensor) -> Tensor:

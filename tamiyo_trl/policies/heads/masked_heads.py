@@ -12,7 +12,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor, distributions
 
-from tamiyo_trl.policies.heads.codes import ActionCode
+from tamiyo_trl.policies.actions import ActionCode
 from tamiyo_trl.policies.heads.factors import factorise
 
 
@@ -51,6 +51,16 @@ class MaskedHeads(distributions.Distribution):
     def mode(self) -> Tensor:
         """The single most probable joint action (the first of equals)."""
         return self.action.encode(self.factors.mode())
+
+    @property
+    def mean(self) -> Tensor:
+        """The mode, for evaluation under ExplorationType.MEAN: an action that is a choice has no mean."""
+        return self.mode
+
+    @property
+    def median(self) -> Tensor:
+        """The mode, for evaluation under ExplorationType.MEDIAN."""
+        return self.mode
 
     @property
     def deterministic_sample(self) -> Tensor:

@@ -137,10 +137,15 @@ class MemoryModule(TensorDictModuleBase):
         if len(batch) != 1:
             x = x.reshape(-1, x.shape[-1])
             states = [state.reshape(-1, *state.shape[len(batch) :]) for state in states]
-        if is_init is not None and is_init.any():
+        if is_init is not None:
             fresh = is_init.reshape(-1)
             states = [state.masked_fill(_wide(fresh, state), 0.0) for state in states]
         y, following = self.core.step(x, states)
+        if len(following) != len(self.state_keys):
+            raise SpecError(
+                f"{type(self.core).__name__}.step returned {len(following)} next states: its state_shapes name "
+                f"{len(self.state_keys)}: {list(self.state_keys)}"
+            )
         if len(batch) != 1:
             return y.reshape(*batch, -1), [state.reshape(*batch, *state.shape[1:]) for state in following]
         return y, following

@@ -14,7 +14,7 @@ from tensordict.nn import ProbabilisticTensorDictSequential as Sequential
 from torchrl.objectives import ClipPPOLoss
 
 from tamiyo_trl.policies import CompositeMaskedHeads, MaskedHeads
-from tamiyo_trl.policies.heads.codes import ActionCode
+from tamiyo_trl.policies.actions import Heads
 
 shapes = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
 seeds = st.integers(0, 10**6)
@@ -27,7 +27,7 @@ def make_policy() -> Sequential:
         in_keys={"logits": "logits", "mask": "action_mask"},
         out_keys=["action"],
         distribution_class=CompositeMaskedHeads,
-        distribution_kwargs={"action": ActionCode((2, 3, 4), ("op", "site", "blueprint"))},
+        distribution_kwargs={"action": Heads((2, 3, 4), ("op", "site", "blueprint"))},
         return_log_prob=True,
         default_interaction_type=InteractionType.RANDOM,
     )
@@ -66,6 +66,6 @@ def test_deterministic_interaction_takes_the_mode(kind: InteractionType) -> None
 
 
 def test_the_per_head_entropies_of_the_uniform_distribution_are_logarithms() -> None:
-    dist = MaskedHeads(torch.zeros(9), torch.ones(2, 3, 4, dtype=torch.bool), action=ActionCode((2, 3, 4)))
+    dist = MaskedHeads(torch.zeros(9), torch.ones(2, 3, 4, dtype=torch.bool), action=Heads((2, 3, 4)))
     got = [value.item() for value in dist.head_entropies().values()]
     assert got == pytest.approx([math.log(2), math.log(3), math.log(4)])

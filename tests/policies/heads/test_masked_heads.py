@@ -10,7 +10,7 @@ from scipy import stats
 
 from tamiyo_trl.errors import SpecError
 from tamiyo_trl.policies import MaskedHeads
-from tamiyo_trl.policies.heads.codes import ActionCode, OneHotHeads, ScalarHead
+from tamiyo_trl.policies.actions import Heads, OneHotHeads, ScalarHead
 from tests.reference import heads as plain
 
 shapes = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
@@ -51,7 +51,7 @@ def assert_equals_table(dist: MaskedHeads, table: dict[plain.Action, float], nve
 def test_joint_masks_equal_the_enumeration_of_every_joint_action(nvec: tuple[int, ...], seed: int) -> None:
     logits, mask = random_joint(nvec, seed)
     table = plain.conditional_joint(logits.tolist(), lambda action: bool(mask[action]), nvec)
-    assert_equals_table(MaskedHeads(logits, mask, action=ActionCode(nvec)), table, nvec)
+    assert_equals_table(MaskedHeads(logits, mask, action=Heads(nvec)), table, nvec)
 
 
 @given(shapes, seeds)
@@ -59,7 +59,7 @@ def test_independent_masks_equal_the_enumeration_of_every_joint_action(nvec: tup
     logits, mask = random_independent(nvec, seed)
     always = [[True] * len(nvec)] * nvec[0]
     table = plain.relevant_joint(logits.tolist(), mask.tolist(), nvec, always)
-    assert_equals_table(MaskedHeads(logits, mask, action=ActionCode(nvec)), table, nvec)
+    assert_equals_table(MaskedHeads(logits, mask, action=Heads(nvec)), table, nvec)
 
 
 @given(shapes, seeds)
@@ -68,7 +68,7 @@ def test_irrelevant_heads_neither_count_nor_matter(nvec: tuple[int, ...], seed: 
     relevant = torch.rand(nvec[0], len(nvec), generator=torch.Generator().manual_seed(seed)) < 0.5
     relevant[:, 0] = True
     table = plain.relevant_joint(logits.tolist(), mask.tolist(), nvec, relevant.tolist())
-    assert_equals_table(MaskedHeads(logits, mask, action=ActionCode(nvec), relevant=relevant), table, nvec)
+    assert_equals_table(MaskedHeads(logits, mask, action=Heads(nvec), relevant=relevant), table, nvec)
 
 
 @given(shapes, seeds)
@@ -79,7 +79,7 @@ def test_an_independent_mask_written_as_a_joint_mask_gives_the_same_distribution
     joint = torch.ones(nvec, dtype=torch.bool)
     for k, part in enumerate(mask.split(nvec)):
         joint &= part.reshape(*[1] * k, nvec[k], *[1] * (len(nvec) - k - 1))
-    side_by_side, one_by_one = (MaskedHeads(logits, m, action=ActionCode(nvec)) for m in (mask, joint))
+    side_by_side, one_by_one = (MaskedHeads(logits, m, action=Heads(nvec)) for m in (mask, joint))
     actions = torch.tensor(plain.all_actions(nvec))
     torch.testing.assert_close(side_by_side.log_prob(actions).exp(), one_by_one.log_prob(actions).exp())
     torch.testing.assert_close(side_by_side.entropy(), one_by_one.entropy())
@@ -87,7 +87,7 @@ def test_an_independent_mask_written_as_a_joint_mask_gives_the_same_distribution
 
 def test_without_a_mask_every_action_is_legal() -> None:
     logits = torch.randn(7, 5)
-    dist = MaskedHeads(logits, action=ActionCode((2, 3)))
+    dist = MaskedHeads(logits, action=Heads((2, 3)))
     expected = logits[:, :2].log_softmax(-1)[:, 1] + logits[:, 2:].log_softmax(-1)[:, 2]
     torch.testing.assert_close(dist.log_prob(torch.tensor([1, 2]).expand(7, 2)), expected)
 
@@ -97,7 +97,7 @@ def test_hand_worked_conditional_mask() -> None:
     # P(0, 0) = 1/4 * 1; P(1, 1) = 3/4 * 1/5 = 0.15; P(1, 2) = 3/4 * 4/5 = 0.6.
     logits = torch.tensor([1.0, 3.0, 5.0, 1.0, 4.0]).log()
     mask = torch.tensor([[True, False, False], [False, True, True]])
-    dist = MaskedHeads(logits, mask, action=ActionCode((2, 3), ("op", "value")))
+    dist = MaskedHeads(logits, mask, action=Heads((2, 3), ("op", "value")))
     actions = torch.tensor([[0, 0], [1, 1], [1, 2], [0, 1], [1, 0]])
     torch.testing.assert_close(dist.log_prob(actions).exp(), torch.tensor([0.25, 0.15, 0.6, 0.0, 0.0]))
     # H(op) = -(1/4 ln 1/4 + 3/4 ln 3/4) = 0.5623.
@@ -112,10 +112,10 @@ def test_the_mode_is_the_joint_one_even_where_heads_one_by_one_would_miss_it() -
     # Op 1 is likelier (0.6) but splits over four values (0.15 each); op 0 (0.4) has a single one.
     logits = torch.tensor([0.4, 0.6, 1.0, 1.0, 1.0, 1.0]).log()
     joint = torch.tensor([[True, False, False, False], [True, True, True, True]])
-    assert MaskedHeads(logits, joint, action=ActionCode((2, 4))).mode.tolist() == [0, 0]
+    assert MaskedHeads(logits, joint, action=Heads((2, 4))).mode.tolist() == [0, 0]
     relevant = torch.tensor([[True, False], [True, True]])
     everything = torch.ones(6, dtype=torch.bool)
-    assert MaskedHeads(logits, everything, action=ActionCode((2, 4)), relevant=relevant).mode[0] == 0
+    assert MaskedHeads(logits, everything, action=Heads((2, 4)), relevant=relevant).mode[0] == 0
 
 
 JOINT = (torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(3)) < 0.3).logical_or_(
@@ -126,7 +126,7 @@ JOINT = (torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(3)) < 0.3).
 def test_samples_follow_the_distribution_by_a_chi_squared_test() -> None:
     torch.manual_seed(0)
     logits = torch.randn(12)
-    dist = MaskedHeads(logits, JOINT, action=ActionCode((3, 4, 5)))
+    dist = MaskedHeads(logits, JOINT, action=Heads((3, 4, 5)))
     n = 100_000
     flat = (dist.sample((n,)) * torch.tensor([20, 5, 1])).sum(-1)
     observed = torch.bincount(flat, minlength=60).double()
@@ -148,7 +148,7 @@ def test_one_million_samples_hold_no_illegal_joint_action(layout: str) -> None:
     else:
         mask = torch.rand(rows, sum(nvec)) < 0.4
         mask[:, [0, 3, 5]] = True
-    actions = MaskedHeads(logits, mask, action=ActionCode(nvec)).sample((1000,))
+    actions = MaskedHeads(logits, mask, action=Heads(nvec)).sample((1000,))
     row = torch.arange(rows).expand(1000, rows)
     if layout == "joint":
         assert mask[(row, *actions.unbind(-1))].all()
@@ -161,7 +161,7 @@ def test_a_forced_step_has_probability_one_and_entropy_exactly_zero() -> None:
     mask = torch.zeros(2, 3, 4, dtype=torch.bool)
     mask[1, 2, 3] = True
     logits = torch.randn(9, requires_grad=True)
-    dist = MaskedHeads(logits, mask, action=ActionCode((2, 3, 4)))
+    dist = MaskedHeads(logits, mask, action=Heads((2, 3, 4)))
     assert dist.sample().tolist() == dist.mode.tolist() == [1, 2, 3]
     assert dist.log_prob(dist.mode).item() == 0.0
     assert dist.entropy().item() == 0.0
@@ -174,7 +174,7 @@ def test_a_forced_step_has_probability_one_and_entropy_exactly_zero() -> None:
 def test_a_mask_without_any_legal_action_gives_finite_numbers(mask_shape: tuple[int, ...]) -> None:
     nvec = (24,) if mask_shape == (24,) else (2, 3, 4)
     logits = torch.randn(sum(nvec), requires_grad=True)
-    dist = MaskedHeads(logits, torch.zeros(mask_shape, dtype=torch.bool), action=ActionCode(nvec))
+    dist = MaskedHeads(logits, torch.zeros(mask_shape, dtype=torch.bool), action=Heads(nvec))
     total = dist.log_prob(dist.sample()) + dist.entropy()
     total.backward()
     assert total.isfinite()
@@ -186,7 +186,7 @@ def test_a_mask_without_any_legal_action_gives_finite_numbers(mask_shape: tuple[
 def test_extreme_logits_stay_finite_in_every_dtype(dtype: torch.dtype) -> None:
     logits = torch.tensor([6e4, -6e4, 0.0, 6e4, -6e4]).to(dtype)
     mask = torch.tensor([[False, True, True], [True, False, True]])
-    dist = MaskedHeads(logits, mask, action=ActionCode((2, 3)))
+    dist = MaskedHeads(logits, mask, action=Heads((2, 3)))
     actions = torch.tensor(plain.all_actions((2, 3)))
     assert dist.log_prob(actions).isfinite().all()
     assert dist.entropy().isfinite()
@@ -207,7 +207,7 @@ def test_gradients_equal_finite_differences(layout: str) -> None:
     relevant = torch.tensor([[True, False], [True, True]]) if layout == "relevant" else None
 
     def both(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        dist = MaskedHeads(values, mask, action=ActionCode(nvec), relevant=relevant)
+        dist = MaskedHeads(values, mask, action=Heads(nvec), relevant=relevant)
         return dist.log_prob(torch.zeros(4, 2, dtype=torch.int64)).clamp_min(-1e3), dist.entropy()
 
     assert torch.autograd.gradcheck(both, (logits,))
@@ -216,13 +216,13 @@ def test_gradients_equal_finite_differences(layout: str) -> None:
 def test_masked_logits_get_no_gradient() -> None:
     logits = torch.randn(5, requires_grad=True)
     mask = torch.tensor([True, False, True, True, False])
-    MaskedHeads(logits, mask, action=ActionCode((2, 3))).entropy().backward()
+    MaskedHeads(logits, mask, action=Heads((2, 3))).entropy().backward()
     assert logits.grad is not None
     assert (logits.grad[~mask] == 0).all()
 
 
 def test_batches_and_sample_shapes_broadcast() -> None:
-    dist = MaskedHeads(torch.randn(4, 6, 9), torch.rand(4, 6, 2, 3, 4) < 0.9, action=ActionCode((2, 3, 4)))
+    dist = MaskedHeads(torch.randn(4, 6, 9), torch.rand(4, 6, 2, 3, 4) < 0.9, action=Heads((2, 3, 4)))
     assert dist.sample().shape == (4, 6, 3)
     samples = dist.sample((5, 2))
     assert samples.shape == (5, 2, 4, 6, 3)
@@ -232,7 +232,7 @@ def test_batches_and_sample_shapes_broadcast() -> None:
 
 
 def test_sampling_is_decided_by_the_global_seed() -> None:
-    dist = MaskedHeads(torch.randn(50, 9), action=ActionCode((2, 3, 4)))
+    dist = MaskedHeads(torch.randn(50, 9), action=Heads((2, 3, 4)))
     torch.manual_seed(5)
     first = dist.sample()
     torch.manual_seed(5)
@@ -259,24 +259,24 @@ def test_one_hot_and_scalar_actions_are_the_same_distribution_written_otherwise(
 
 def test_a_mask_of_zeros_and_ones_is_a_mask() -> None:
     logits, mask = torch.randn(5), torch.tensor([1, 0, 1, 1, 0])
-    as_int, as_bool = (MaskedHeads(logits, m, action=ActionCode((2, 3))) for m in (mask, mask.bool()))
+    as_int, as_bool = (MaskedHeads(logits, m, action=Heads((2, 3))) for m in (mask, mask.bool()))
     assert torch.equal(as_int.entropy(), as_bool.entropy())
 
 
 @pytest.mark.parametrize("shape", [(4,), (3, 2), (2, 3, 1), (7, 5)])
 def test_a_mask_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(SpecError, match="fits neither"):
-        MaskedHeads(torch.randn(5), torch.ones(shape, dtype=torch.bool), action=ActionCode((2, 3)))
+        MaskedHeads(torch.randn(5), torch.ones(shape, dtype=torch.bool), action=Heads((2, 3)))
 
 
 def test_a_relevance_table_beside_a_joint_mask_is_refused() -> None:
     with pytest.raises(SpecError, match="relevance"):
         MaskedHeads(
-            torch.randn(5), torch.ones(2, 3, dtype=torch.bool), action=ActionCode((2, 3)), relevant=torch.ones(2, 2) > 0
+            torch.randn(5), torch.ones(2, 3, dtype=torch.bool), action=Heads((2, 3)), relevant=torch.ones(2, 2) > 0
         )
 
 
 def test_head_names_must_fit_the_heads() -> None:
     with pytest.raises(SpecError, match="head_names must name 2 heads"):
-        ActionCode((2, 3), ("op",))
-    assert ActionCode((2, 3)).head_names == ("head_0", "head_1")
+        Heads((2, 3), ("op",))
+    assert Heads((2, 3)).head_names == ("head_0", "head_1")

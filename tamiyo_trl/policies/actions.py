@@ -13,7 +13,7 @@ from tamiyo_trl.errors import SpecError
 
 @dataclass(frozen=True)
 class ActionCode:
-    """Several heads as indices side by side: a MultiCategorical action, int64 [*B, D].
+    """Sizes and names of action heads, and how an action tensor writes one value of each.
 
     Attributes:
         nvec: number of values of each head.
@@ -31,6 +31,28 @@ class ActionCode:
         if len(names) != len(self.nvec) or len(set(names)) != len(names):
             raise SpecError(f"head_names must name {len(self.nvec)} heads, each differently, got {names}")
         object.__setattr__(self, "head_names", tuple(names))
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Trailing shape of an action tensor."""
+        raise NotImplementedError
+
+    @property
+    def written(self) -> str:
+        """The coding in words, for messages."""
+        return f"{type(self).__name__}{self.nvec} in {self.dtype}, named {self.head_names}"
+
+    def encode(self, index: Tensor) -> Tensor:
+        """Return the action tensor of head indices int64 [*B, D]."""
+        raise NotImplementedError
+
+    def decode(self, action: Tensor) -> Tensor:
+        """Return head indices int64 [*B, D] of an action tensor."""
+        raise NotImplementedError
+
+
+class Heads(ActionCode):
+    """Several heads as indices side by side: a MultiCategorical action, int64 [*B, D]."""
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -81,27 +103,54 @@ class OneHotHeads(ActionCode):
         return torch.stack([part.to(torch.int64).argmax(-1) for part in action.split(self.nvec, -1)], -1)
 
 
+class StackedOneHotHeads(ActionCode):
+    """Heads of equal size as one-hot rows: what Gymnasium's MultiDiscrete([n, n]) becomes, [*B, D, n]."""
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Trailing shape of an action tensor."""
+        return (len(self.nvec), self.nvec[0])
+
+    def encode(self, index: Tensor) -> Tensor:
+        """Return the action tensor of head indices int64 [*B, D]."""
+        return torch.nn.functional.one_hot(index, self.nvec[0]).to(self.dtype)
+
+    def decode(self, action: Tensor) -> Tensor:
+        """Return head indices int64 [*B, D] of an action tensor."""
+        return action.to(torch.int64).argmax(-1)
+
+
 def heads_of(spec: TensorSpec, batch_size: torch.Size, head_names: tuple[str, ...] = ()) -> ActionCode:
     """Return how an action spec writes its heads.
 
+    Several heads of equal size come as MultiCategorical, or as Categorical or Binary with one more axis [*B, D], or as
+    OneHot rows [*B, D, n].
+
     Raises:
-        SpecError: the spec is not Categorical, MultiCategorical, OneHot or MultiOneHot with a flat event.
+        SpecError: the spec is not Categorical, MultiCategorical, Binary, OneHot or MultiOneHot with a flat event, or
+            environments of one batch have different actions.
     """
     shape = tuple(spec.shape[len(batch_size) :])
     kind: type[ActionCode]
     if isinstance(spec, MultiOneHot):
         nvec, kind = tuple(int(box.n) for box in spec.space.boxes), OneHotHeads
     elif isinstance(spec, OneHot):
-        nvec, kind = (int(spec.space.n),), OneHotHeads
+        stacked = len(shape) == 2
+        nvec, kind = (int(spec.space.n),) * (shape[0] if stacked else 1), StackedOneHotHeads if stacked else OneHotHeads
     elif isinstance(spec, MultiCategorical):
-        nvec, kind = tuple(int(n) for n in torch.as_tensor(spec.nvec).reshape(-1, shape[-1])[0]), ActionCode
+        rows = torch.as_tensor(spec.nvec).reshape(-1, shape[-1])
+        if not (rows == rows[0]).all():
+            raise SpecError(f"the environments of a batch must have the same actions, got heads of {rows.tolist()}")
+        nvec, kind = tuple(int(n) for n in rows[0]), Heads
     elif isinstance(spec, Categorical):
-        nvec, kind = (int(spec.space.n),), ScalarHead if shape == () else ActionCode
+        nvec, kind = (int(spec.space.n),) * (shape[0] if shape else 1), Heads if shape else ScalarHead
     else:
         raise SpecError(
-            f"action spec {type(spec).__name__} cannot be served: allowed are Categorical, MultiCategorical, OneHot "
-            "and MultiOneHot"
+            f"action spec {type(spec).__name__} cannot be served: allowed are Categorical, MultiCategorical, Binary, "
+            "OneHot and MultiOneHot"
         )
+    if min(nvec, default=0) < 1:
+        raise SpecError(f"every action head needs at least one value, got heads of {nvec}")
     heads = kind(nvec, head_names, spec.dtype)
     if shape != heads.event_shape:
         raise SpecError(f"an action of trailing shape {shape} cannot be served: {heads.event_shape} is allowed here")
