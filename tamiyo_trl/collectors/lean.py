@@ -1,4 +1,7 @@
-"""TorchRL's collector with a shorter loop: the same batches without what nobody reads."""
+"""Equals TorchRL's `Collector` (tests/collectors/test_lean.py), at about half the CPU time on CartPole.
+
+A shorter loop: the same batches without what nobody reads. Measured: benchmarks/results/recurrent_ppo.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""How the collector's loop steps an environment: plain environments by their own maths alone, others as TorchRL does.
+"""Equals TorchRL's `step_and_maybe_reset` (tests/collectors/test_lean.py), with fewer tensordicts made per step.
+
+Plain environments are stepped by their own maths alone, others as TorchRL does.
 
 Both give the same numbers, in copies: an environment may reuse the memory of what it returns. TorchRL's
 `step_and_maybe_reset` makes and checks several tensordicts per step; where an environment is a plain `EnvBase`, only

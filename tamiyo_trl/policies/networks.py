@@ -68,9 +68,10 @@ class Networks(nn.Module):
         return (self.observation_key, *self.privileged_keys, *mask, *self.state_keys, *is_init)
 
     def run(self, slices: TensorDictBase) -> tuple[Factors, Tensor]:
-        """Return distribution [L, S] and value [L, S, 1] of `slices` [S, L], time first, by one pass of each trunk.
+        """Equal the policy's TensorDict modules in recurrent mode (tests/objectives/test_loss.py), without copies.
 
-        The numbers are those of the policy in TorchRL's recurrent mode; slices laid out time first are not copied.
+        Returns distribution [L, S] and value [L, S, 1] of `slices` [S, L], time first, by one pass of each trunk. The
+        numbers are those of the policy in TorchRL's recurrent mode; slices laid out time first are not copied.
         """
         cores = []
         for trunk in self.trunks:

@@ -57,6 +57,7 @@ def mean_return(env: RecallEnv, policy: object, steps: int) -> tuple[float, int]
 
 
 @given(configs, st.integers(0, 99))
+@pytest.mark.slow
 def test_a_policy_that_remembers_earns_the_optimum_in_every_episode(config: RecallConfig, seed: int) -> None:
     env = RecallEnv(config, n_envs=7, seed=seed)
     assert mean_return(env, Rememberer(config), 30)[0] == env.optimum == 1.0
@@ -81,6 +82,7 @@ def test_every_legal_pair_is_equally_likely_to_be_the_cue_whatever_the_mask_show
 
 
 @given(configs, st.integers(0, 99))
+@pytest.mark.slow
 def test_masks_and_random_actions_are_legal_and_every_step_has_one(config: RecallConfig, seed: int) -> None:
     env = RecallEnv(config, n_envs=5, seed=seed)
     batch = env.rollout(20, break_when_any_done=False)
@@ -162,6 +164,7 @@ def test_equal_seeds_give_equal_episodes_and_other_seeds_others() -> None:
 
 
 @given(st.integers(0, 12), st.integers(0, 50))
+@pytest.mark.slow
 def test_a_restored_environment_goes_on_as_if_it_had_never_stopped(steps: int, seed: int) -> None:
     env = RecallEnv(n_envs=5, seed=seed)
     step = env.reset()

@@ -11,6 +11,8 @@ from torch import Tensor
 from tamiyo_trl.hosts import Evaluation, Fleet, HostConfig, engines
 from tests.reference.fleet_history import PlainLife, draw_life, enter_epoch, run_epoch
 
+pytestmark = pytest.mark.slow
+
 CONFIG = HostConfig(image_size=8, channels=(8, 16, 8))
 
 

@@ -26,6 +26,7 @@ def make_rows(n: int, shapes: dict[str, tuple[int, ...]], rng: torch.Generator) 
     momentum=st.sampled_from([0.0, 0.9]),
     decay=st.sampled_from([0.0, 0.01]),
 )
+@pytest.mark.slow
 def test_steps_equal_those_of_torch_sgd_on_every_row_alone(
     seed: int, counts: tuple[int, int], momentum: float, decay: float
 ) -> None:

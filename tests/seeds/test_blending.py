@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ def draw(rng: torch.Generator, n: int) -> Tensor:
     alphas=st.lists(st.floats(0, 1), min_size=5, max_size=5),
     incubating=st.lists(st.booleans(), min_size=5, max_size=5),
 )
+@pytest.mark.slow
 def test_it_equals_the_straight_through_and_blend_formulas_under_autograd(
     seed: int, n: int, alphas: list[float], incubating: list[bool]
 ) -> None:

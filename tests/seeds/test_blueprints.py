@@ -14,6 +14,8 @@ from tamiyo_trl.seeds.blueprints import BLUEPRINTS, SeedBirth, new_statistics, s
 from tamiyo_trl.seeds.factories import factory_of
 from tamiyo_trl.seeds.twins import module_tensor
 
+pytestmark = pytest.mark.slow
+
 PARAMETERS = {  # C = 8, 16, 32, 64, 128
     "norm": (17, 33, 65, 129, 257),  # 2C + 1
     "attention": (32, 128, 512, 2048, 8192),  # 2 C (C/4)

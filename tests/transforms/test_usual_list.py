@@ -117,6 +117,7 @@ def make_everything(seed: int) -> TransformedEnv:
     return TransformedEnv(env, Compose(PreviousAction(), FlatAction(rows), *forget(env), RewardSum()))
 
 
+@pytest.mark.slow
 def test_all_transforms_inside_the_workers_of_a_parallel_batch() -> None:
     workers = [partial(make_everything, seed) for seed in (0, 1)]
     serial = SerialEnv(2, workers)

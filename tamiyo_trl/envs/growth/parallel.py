@@ -34,7 +34,8 @@ def growth_env_makers(
 ) -> list[Callable[[], GrowthEnv]]:
     """Return one maker of a GrowthEnv [E / processes] per process; together they are the `n_envs` envs of this seed.
 
-    A MultiSyncCollector takes them as they are. It waits for the slower process once per batch, not once per step as
+    A MultiSyncCollector takes them, each wrapped in the policy's transforms, without which it would collect no states
+    (docs/torchrl.md shows how). It waits for the slower process once per batch, not once per step as
     ParallelEnv does, and so gets more out of the cores.
 
     Raises:

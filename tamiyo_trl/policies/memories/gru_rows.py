@@ -1,4 +1,6 @@
-"""One GRU layer over rows in which episodes begin anywhere; see `lstm_rows` for the why.
+"""Equals `nn.GRU` cut at episode starts (tests/policies/memories/test_core.py), without padding rows that are cut.
+
+One GRU layer over rows in which episodes begin anywhere; see `lstm_rows` for the why.
 
 Source: Cho et al. (2014), in PyTorch's form: the reset gate scales the recurrent part of the candidate after its bias.
 """

@@ -1,4 +1,6 @@
-"""One LSTM layer over rows in which episodes begin anywhere, forward and backward in one pass over time.
+"""Equals `nn.LSTM` cut at episode starts (tests/policies/memories/test_core.py), without padding rows that are cut.
+
+One LSTM layer over rows in which episodes begin anywhere, forward and backward in one pass over time.
 
 Native kernels cannot restart a row in the middle, and cutting rows into padded pieces costs more the longer the rows
 are. Here the carried state is swapped where an episode begins, and the gradient stops there. What is done step by step

@@ -17,6 +17,8 @@ from tamiyo_trl.envs.growth.family import make_family
 from tamiyo_trl.seeds import Stage
 from tamiyo_trl.seeds.lifecycle import Op
 
+pytestmark = pytest.mark.slow
+
 
 def _all_duds(task: str, image_size: int) -> families.Family:
     quality = QualityRange(dead_shares=(1.0,), lr_scale=HALF_DUDS.lr_scale)

@@ -14,6 +14,8 @@ from tamiyo_trl.evaluation import estimate, evaluate, paired, rollout_episodes
 from tamiyo_trl.policies import NeverGrow
 from tamiyo_trl.policies.baselines import CULL, FOSSILIZE, GERMINATE, Baseline
 
+pytestmark = pytest.mark.slow
+
 HOSTS = 8
 SEED = 31
 

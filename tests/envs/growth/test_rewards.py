@@ -18,6 +18,8 @@ from tamiyo_trl.seeding import derive_seed
 from tamiyo_trl.seeds import Stage
 from tamiyo_trl.seeds.lifecycle import Op
 
+pytestmark = pytest.mark.slow
+
 
 def readings(accuracy: float, added: float = 0.0, **more) -> Readings:
     """Readings of one host with one site."""

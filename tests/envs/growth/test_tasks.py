@@ -13,6 +13,8 @@ from tamiyo_trl.envs import GrowthConfig, GrowthEnv
 from tamiyo_trl.errors import ConfigError, DataError
 from tests.data.archives import expect_archive, unpack
 
+pytestmark = pytest.mark.slow
+
 
 def rolled(config: GrowthConfig, seed: int = 4) -> torch.Tensor:
     """Return the final accuracies of two hosts under random legal actions."""
