@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shlex
 import sys
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from tamiyo_trl.envs import GrowthConfig, GrowthEnv
 from tamiyo_trl.envs.growth.family import make_family
 from tamiyo_trl.errors import ConfigError, RunFolderError
 from tamiyo_trl.evaluation import evaluate
+from tamiyo_trl.files import write_json
 from tamiyo_trl.policies import FixedSchedule, NeverGrow
 from tamiyo_trl.policies.baselines import Planting
 from tamiyo_trl.studies.effects.map import NEVER, Acceptance, Effects, acceptance
@@ -127,8 +127,7 @@ def prepare(args: Args) -> None:
         if json.loads(path.read_text()) != settings(args):
             raise RunFolderError(f"{args.folder} holds a map with other settings; choose another --out or remove it")
         return
-    args.folder.mkdir(parents=True, exist_ok=True)
-    write(path, settings(args))
+    write_json(path, settings(args))
 
 
 def measure(args: Args) -> None:
@@ -142,7 +141,7 @@ def measure(args: Args) -> None:
             missing = args.hosts - len(done["final_accuracy"])
             if missing > 0:
                 fresh = episodes(args, deficit, arm, first=args.hosts - missing, count=missing)
-                write(arm_path(args, deficit, arm), {name: done[name] + fresh[name] for name in done})
+                write_json(arm_path(args, deficit, arm), {name: done[name] + fresh[name] for name in done})
             progress.advance(task, args.hosts)
 
 
@@ -193,14 +192,6 @@ def read(args: Args, deficit: str, arm: str) -> dict[str, list]:
         return {name: list(found[name]) for name in COLUMNS}
     except (ValueError, KeyError, TypeError) as error:
         raise RunFolderError(f"{path} is no results file of a map; remove it to measure it again") from error
-
-
-def write(path: Path, content: dict) -> None:
-    """Write a JSON file; it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content) + "\n")
-    os.replace(temporary, path)
 
 
 # ---- reporting -------------------------------------------------------------------------------------------------------

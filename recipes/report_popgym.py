@@ -17,14 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from tamiyo_trl import cli
 from tamiyo_trl.errors import RunFolderError
@@ -180,7 +176,8 @@ def draw(runs: Runs, path: Path) -> None:
     names, labels = sorted({name for name, _ in runs}), labels_of(runs)
     columns = min(COLUMNS, len(names))
     rows = -(-len(names) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(4.4 * columns, 3 * rows), squeeze=False, layout="constrained")
+    figure = Figure(figsize=(4.4 * columns, 3 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
     for axis in grid.flat[len(names) :]:
         axis.set_visible(False)
     for axis, name in zip(grid.flat, names, strict=False):
@@ -192,7 +189,6 @@ def draw(runs: Runs, path: Path) -> None:
     lines = {line.get_label(): line for axis in grid.flat for line in axis.get_lines()}
     figure.legend([lines[label] for label in labels], labels, loc="outside lower center", ncols=4, fontsize=9)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def _band(axis: Axes, records: Sequence[Record], label: str, colour: str) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import platform
 import subprocess
 import sys
@@ -35,6 +34,7 @@ from torchrl.envs import EnvBase, GymWrapper, TransformedEnv
 
 from tamiyo_trl import cli
 from tamiyo_trl.errors import ConfigError, RunFolderError
+from tamiyo_trl.files import write_json
 from tamiyo_trl.objectives import PPOConfig, PPOLearner
 from tamiyo_trl.policies import ActorCriticOptions, SeparateTrunks, SharedTrunk, make_actor_critic
 from tamiyo_trl.policies.trunks import Critic
@@ -214,7 +214,7 @@ def train_all(args: Args, console: Console) -> None:
                     seen = f"return {metrics['episode/return']:.2f}"
                     progress.update(bar, completed=metrics["train/frames"], seen=seen)
 
-                write(path, json.dumps(learn(name, seed, args, show)) + "\n")
+                write_json(path, learn(name, seed, args, show))
 
 
 def is_finished(path: Path, args: Args) -> bool:
@@ -230,14 +230,6 @@ def is_finished(path: Path, args: Args) -> bool:
         if different:
             raise RunFolderError(f"{found} is of other settings ({', '.join(different)}): choose another --label")
     return path.exists()
-
-
-def write(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def run(args: Args, argv: list[str]) -> None:

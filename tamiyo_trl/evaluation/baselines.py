@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from tensordict.nn import TensorDictModuleBase
 from tamiyo_trl.envs import GrowthConfig
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.evaluation.rollout import Episode
+from tamiyo_trl.files import write_json
 from tamiyo_trl.policies.baselines import FixedSchedule, Heuristic, NeverGrow, Planting, RandomLegal
 
 BASELINES = ("never-grow", "random-legal", "fixed schedule", "heuristic")
@@ -66,10 +66,7 @@ def save_episodes(path: Path, episodes: list[Episode]) -> None:
         {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(episode).items()}
         for episode in episodes
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(rows))
-    os.replace(temporary, path)
+    write_json(path, rows)
 
 
 def load_episodes(path: Path) -> list[Episode]:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from tamiyo_trl.evaluation.rollout import Episode
 from tamiyo_trl.seeds import Stage
+from tamiyo_trl.seeds.lifecycle import Op
 
 _STAGE_COLOURS = {
     Stage.TRAINING: "#9ecae1",
@@ -49,7 +47,8 @@ def learning_curve(metrics: dict[str, np.ndarray], path: Path, references: dict[
         ("entropy/joint", "policy entropy (nats)", 1.0),
         ("ppo/kl", "KL of the update", 1.0),
     )
-    figure, axes = plt.subplots(2, 2, figsize=(10, 6.5), sharex=True, layout="constrained")
+    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    axes = figure.subplots(2, 2, sharex=True)
     for axis, (column, label, scale) in zip(axes.flat, panels, strict=True):
         values = metrics.get(column, np.full(len(episodes), np.nan)) * scale
         axis.plot(episodes, values, color="#bdbdbd", lw=1)
@@ -64,20 +63,12 @@ def learning_curve(metrics: dict[str, np.ndarray], path: Path, references: dict[
         axis.set_xlabel("training episodes")
     figure.suptitle("Training: each update (grey) and the mean of the last five (blue)")
     figure.savefig(path, dpi=130)
-    plt.close(figure)
 
 
 def timeline(episodes: Sequence[tuple[str, Episode]], blueprints: Sequence[str], path: Path) -> None:
     """Draw episodes side by side: accuracy over the epochs, and each seed's life below it, one lane per site."""
-    figure, grid = plt.subplots(
-        2,
-        len(episodes),
-        figsize=(5.6 * len(episodes), 5.6),
-        sharex="col",
-        squeeze=False,
-        height_ratios=(2, 1.4),
-        layout="constrained",
-    )
+    figure = Figure(figsize=(5.6 * len(episodes), 5.6), layout="constrained")
+    grid = figure.subplots(2, len(episodes), sharex="col", squeeze=False, height_ratios=(2, 1.4))
     top = max(episode.val_accuracy.max() for _, episode in episodes)
     for column, (title, episode) in enumerate(episodes):
         upper, lower = grid[0, column], grid[1, column]
@@ -90,10 +81,9 @@ def timeline(episodes: Sequence[tuple[str, Episode]], blueprints: Sequence[str],
     grid[0, 0].set_ylabel("accuracy (%)")
     grid[0, 0].legend(fontsize=8, loc="lower right")
     names = [Patch(color=colour, label=stage.name.lower()) for stage, colour in _STAGE_COLOURS.items()]
-    marks = [plt.Line2D([], [], color=_CULLED, marker="x", ls="", ms=8, mew=2, label="culled")]
+    marks = [Line2D([], [], color=_CULLED, marker="x", ls="", ms=8, mew=2, label="culled")]
     grid[1, 0].legend(handles=[*names, *marks], fontsize=7, ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.25))
     figure.savefig(path, dpi=130)
-    plt.close(figure)
 
 
 def _draw_lives(axis: Axes, episode: Episode, blueprints: Sequence[str]) -> None:
@@ -107,7 +97,7 @@ def _draw_lives(axis: Axes, episode: Episode, blueprints: Sequence[str]) -> None
                 axis.barh(site, 1, left=step + 0.5, height=0.55, color=colour)
         named, raised = -n_steps, False
         for step, (op, where, kind) in enumerate(episode.action):
-            if op == 1 and where == site:
+            if op == Op.GERMINATE and where == site:
                 raised = not raised and step - named < _LABEL_EPOCHS  # names of seeds that follow closely take turns
                 named, late = step, step > n_steps - _LABEL_EPOCHS
                 axis.text(
@@ -118,7 +108,7 @@ def _draw_lives(axis: Axes, episode: Episode, blueprints: Sequence[str]) -> None
                     va="bottom",
                     ha="right" if late else "left",
                 )
-            if op == 3 and where == site:
+            if op == Op.CULL and where == site:
                 axis.plot(step + 0.5, site, "x", color=_CULLED, ms=8, mew=2)
     axis.set(
         yticks=range(n_sites),
@@ -132,8 +122,8 @@ def _draw_lives(axis: Axes, episode: Episode, blueprints: Sequence[str]) -> None
 def _stage_during(episode: Episode) -> np.ndarray:
     """Return each site's stage during each epoch's training, int [T, S]: the one before it, changed by the action."""
     during = np.vstack([np.zeros_like(episode.stage[:1]), episode.stage[:-1]])
-    effects = {1: Stage.TRAINING, 2: Stage.FOSSILIZED, 3: Stage.CULLED}
+    effects = {Op.GERMINATE: Stage.TRAINING, Op.FOSSILIZE: Stage.FOSSILIZED, Op.CULL: Stage.CULLED}
     for step, (op, site, _) in enumerate(episode.action):
-        if int(op) in effects:
-            during[step, site] = int(effects[int(op)])
+        if op in effects:
+            during[step, site] = int(effects[op])
     return during

@@ -161,7 +161,7 @@ class PPOLearner:
             return False
         self._forget_gradient()
         total.backward()
-        norm = self._clip_gradient()
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm)
         if not math.isfinite(float(total.detach() + norm)):
             self._forget_gradient()
             steps.skipped += 1
@@ -176,15 +176,6 @@ class PPOLearner:
     def _forget_gradient(self) -> None:
         for parameter in self._parameters:
             parameter.grad = None
-
-    def _clip_gradient(self) -> torch.Tensor:
-        """Scale the gradient down to the norm allowed, where it is above it; return its norm before."""
-        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        shrink = self.config.max_grad_norm / (norm + 1e-6)  # as torch.nn.utils.clip_grad_norm_ has it
-        if shrink < 1:
-            torch._foreach_mul_(gradients, shrink)
-        return norm
 
     def _evaluate(self, parts: list[TensorDictBase]) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
         """Return loss, log-ratios [n] and detached metrics of a minibatch: means over its steps, whatever the parts."""

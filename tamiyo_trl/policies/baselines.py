@@ -1,7 +1,7 @@
 """Controllers that do not learn: what a trained Tamiyo has to beat.
 
 Each is a TensorDictModule like any policy. Sizes come from the action mask (joint, bool [E, ops, S, K]), names of
-observation columns from the environment's `feature_names`; ops are numbered WAIT 0, GERMINATE 1, FOSSILIZE 2, CULL 3.
+observation columns from the environment's `feature_names`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from torch import Tensor
 from tamiyo_trl import keys
 from tamiyo_trl.errors import ConfigError, SpecError
 from tamiyo_trl.seeding import generator
-
-WAIT, GERMINATE, FOSSILIZE, CULL = range(4)
+from tamiyo_trl.seeds.lifecycle import Op
 
 
 class GrowthSpecs(Protocol):
@@ -62,7 +61,7 @@ class NeverGrow(Baseline):
 
     def choose(self, observation: Tensor, mask: Tensor) -> Tensor:
         """Return WAIT for every host."""
-        return _first_legal(mask, WAIT)[0]
+        return _first_legal(mask, Op.WAIT)[0]
 
 
 class RandomLegal(Baseline):
@@ -114,12 +113,12 @@ class FixedSchedule(Baseline):
     def choose(self, observation: Tensor, mask: Tensor) -> Tensor:
         """Return FOSSILIZE where legal, else the first due planting, else WAIT."""
         step = (observation[:, self._clock] * self._steps).round()
-        action, keep = _first_legal(mask, FOSSILIZE)
+        action, keep = _first_legal(mask, Op.FOSSILIZE)
         action[~keep] = 0
         undecided = ~keep
         for item in self.plan:
-            due = undecided & (step >= item.step) & mask[:, GERMINATE, item.site, item.blueprint]
-            action[due] = torch.tensor([GERMINATE, item.site, item.blueprint], device=action.device)
+            due = undecided & (step >= item.step) & mask[:, Op.GERMINATE, item.site, item.blueprint]
+            action[due] = torch.tensor([Op.GERMINATE, item.site, item.blueprint], device=action.device)
             undecided &= ~due
         return action
 
@@ -182,24 +181,24 @@ class Heuristic(Baseline):
         keep = contribution > self.rules.keep_above
         action = torch.zeros(len(clock), mask.ndim - 1, dtype=torch.long, device=mask.device)
         undecided = torch.ones_like(plant)
-        for op, wanted in ((CULL, falling), (FOSSILIZE, keep), (GERMINATE, plant)):
-            choice, legal = self._next_planting(mask) if op == GERMINATE else _first_legal(mask, op)
+        for op, wanted in ((Op.CULL, falling), (Op.FOSSILIZE, keep), (Op.GERMINATE, plant)):
+            choice, legal = self._next_planting(mask) if op == Op.GERMINATE else _first_legal(mask, op)
             chosen = undecided & wanted & legal
             action = torch.where(chosen[:, None], choice, action)
             undecided &= ~chosen
-        self._planted += (action[:, 0] == GERMINATE).long()
+        self._planted += (action[:, 0] == Op.GERMINATE).long()
         return action
 
     def _next_planting(self, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return the next (site, blueprint) in turn that is legal, as an action, and whether there is one."""
-        legal = mask[:, GERMINATE].flatten(1)
+        legal = mask[:, Op.GERMINATE].flatten(1)
         n_sites, n_kinds = mask.shape[2:]
         turns = torch.arange(n_sites * n_kinds, device=mask.device)
         cells = (turns % n_sites) * n_kinds + turns % n_kinds if n_sites != n_kinds else turns
         order = cells[(turns + self._planted[:, None]) % len(turns)]
         first = legal.gather(1, order).long().argmax(-1, keepdim=True)
         site, kind = torch.unravel_index(order.gather(1, first).squeeze(-1), (n_sites, n_kinds))
-        return torch.stack([torch.full_like(site, GERMINATE), site, kind], dim=-1), legal.any(-1)
+        return torch.stack([torch.full_like(site, Op.GERMINATE), site, kind], dim=-1), legal.any(-1)
 
 
 def _column(specs: GrowthSpecs, name: str) -> int:

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from tamiyo_trl.errors import CheckpointError
+from tamiyo_trl.files import write_whole
 
 FORMAT = "tamiyo_trl checkpoint"
 VERSION = 1
@@ -55,8 +56,7 @@ def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any], *, k
     digest = hashlib.sha256(body).hexdigest()
     header = json.dumps({"format": FORMAT, "version": VERSION, "bytes": len(body), "sha256": digest})
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_atomically(path, header.encode() + b"\n" + body)
+        write_whole(path, header.encode() + b"\n" + body)
         for old in list_checkpoints(path.parent)[keep:]:
             old.unlink()
     except OSError as error:
@@ -80,20 +80,6 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         return _decode(_read(path))
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}; {_advice(path)}") from error
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _encode(state: Mapping[str, Any]) -> bytes:

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from tamiyo_trl.studies.demand.readings import VIEWS
 from tamiyo_trl.studies.demand.summary import Demand
@@ -19,7 +15,8 @@ COLOURS = dict(zip(VIEWS, ("#c1663b", "#2c6e8f")))
 
 def draw_demand(found: Demand, rows: Sequence[dict[str, object]], title: str, path: Path) -> None:
     """Write the picture of a world: bars of the scripts' accuracies, curves of the readability of both facts."""
-    figure, (bars, deficit, seed) = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
+    figure = Figure(figsize=(13, 3.8), layout="constrained")
+    (bars, deficit, seed) = figure.subplots(1, 3)
     names = list(found.accuracy)[::-1]
     for place, name in enumerate(names):
         value = found.accuracy[name]
@@ -45,4 +42,3 @@ def draw_demand(found: Demand, rows: Sequence[dict[str, object]], title: str, pa
         axis.legend(fontsize=8)
     figure.suptitle(title, fontsize=10)
     figure.savefig(path, dpi=110)
-    plt.close(figure)

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from tamiyo_trl import keys
 from tamiyo_trl.envs import GrowthConfig
-from tamiyo_trl.policies.baselines import CULL, FOSSILIZE, GERMINATE
 from tamiyo_trl.seeding import generator
 from tamiyo_trl.seeds import Stage
+from tamiyo_trl.seeds.lifecycle import Op
 from tamiyo_trl.studies.demand.knowledge import Knowledge, live_sites
 from tamiyo_trl.studies.demand.plans import PlanTable
 
@@ -76,16 +76,16 @@ class Script(TensorDictModuleBase):
         best = self._plans[max(open_plans, key=lambda n: float(worth[n]))]
         for item in best:
             if (item.site, item.blueprint) not in standing:
-                legal = bool(mask[GERMINATE, item.site, item.blueprint])
-                return (GERMINATE, item.site, item.blueprint) if legal else WAITING
+                legal = bool(mask[Op.GERMINATE, item.site, item.blueprint])
+                return (Op.GERMINATE, item.site, item.blueprint) if legal else WAITING
         return WAITING
 
 
 def judge(mask: Tensor, site: int, good: float) -> Action:
     """Return what to do with the live seed at a site, given the mask [ops, S, K] and how likely it is good."""
-    if bool(mask[FOSSILIZE, site, 0]):
-        return (FOSSILIZE, site, 0) if good >= 0.5 or not bool(mask[CULL, site, 0]) else (CULL, site, 0)
-    return (CULL, site, 0) if good < SURELY_BAD and bool(mask[CULL, site, 0]) else WAITING
+    if bool(mask[Op.FOSSILIZE, site, 0]):
+        return (Op.FOSSILIZE, site, 0) if good >= 0.5 or not bool(mask[Op.CULL, site, 0]) else (Op.CULL, site, 0)
+    return (Op.CULL, site, 0) if good < SURELY_BAD and bool(mask[Op.CULL, site, 0]) else WAITING
 
 
 class Wanderer(TensorDictModuleBase):
@@ -111,11 +111,11 @@ class Wanderer(TensorDictModuleBase):
         return tensordict.set(keys.ACTION, torch.tensor(actions))
 
     def _choose(self, mask: Tensor) -> Action:
-        for op, chance in ((FOSSILIZE, self.KEEP), (CULL, self.CULL)):
+        for op, chance in ((Op.FOSSILIZE, self.KEEP), (Op.CULL, self.CULL)):
             sites = mask[op, :, 0].nonzero().flatten().tolist()
             if sites and self._rng.random() < chance:
                 return op, sites[0], 0
-        legal = [(GERMINATE, site, kind) for site, kind in self._choices if bool(mask[GERMINATE, site, kind])]
+        legal = [(Op.GERMINATE, site, kind) for site, kind in self._choices if bool(mask[Op.GERMINATE, site, kind])]
         if legal and self._rng.random() < self.PLANT:
             return legal[self._rng.integers(len(legal))]
         return WAITING

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from tamiyo_trl.studies.effects.map import Effects
@@ -22,9 +18,8 @@ def effects_map(effects: Effects, title: str, path: Path) -> None:
     """
     gains = 100 * (effects.net[:, 1:] - effects.net[:, :1]).mean(-1)
     names = effects.arms[1:]
-    figure, axis = plt.subplots(
-        figsize=(2.4 + 0.55 * len(names), 2.0 + 0.5 * len(effects.deficits)), layout="constrained"
-    )
+    figure = Figure(figsize=(2.4 + 0.55 * len(names), 2.0 + 0.5 * len(effects.deficits)), layout="constrained")
+    axis = figure.subplots()
     reach = float(np.nanmax(np.abs(gains)))
     image = axis.imshow(gains, cmap="RdBu", vmin=-reach, vmax=reach, aspect="auto")
     for row, column in np.ndindex(gains.shape):
@@ -49,4 +44,3 @@ def effects_map(effects: Effects, title: str, path: Path) -> None:
     axis.set_title(title, fontsize=10)
     figure.colorbar(image, label="net gain (points)")
     figure.savefig(path, dpi=130)
-    plt.close(figure)

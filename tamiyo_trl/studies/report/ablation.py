@@ -6,12 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.evaluation.ablation import Intervention
@@ -59,7 +55,8 @@ def ablations_picture(arms: Mapping[str, Sequence[Ablations]], path: Path) -> No
         ("reset_every", "reset every ... steps"),
         ("swap_at", "swapped at step"),
     )
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), sharey=True, layout="constrained")
+    figure = Figure(figsize=(12, 3.8), layout="constrained")
+    axes = figure.subplots(1, 3, sharey=True)
     for axis, (attribute, title) in zip(axes, panels, strict=True):
         for number, (arm, each) in enumerate(arms.items()):
             items = [item for item in each[0].changes if getattr(item, attribute)]
@@ -77,4 +74,3 @@ def ablations_picture(arms: Mapping[str, Sequence[Ablations]], path: Path) -> No
     axes[0].legend(fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
-    plt.close(figure)

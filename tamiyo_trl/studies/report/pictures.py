@@ -5,13 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from tamiyo_trl.evaluation.plots import timeline
 from tamiyo_trl.seeding import derive_seed
@@ -33,9 +29,8 @@ def _look(arm: str) -> dict[str, Any]:
 def learning_curves(study: Study, path: Path) -> None:
     """Draw each arm's mean gain along the training with a band of one standard error over seeds."""
     seen_sets = [seen for seen in OBSERVATIONS if any(arm.endswith(f"-{seen}") for arm in study.arms)]
-    figure, grid = plt.subplots(
-        1, len(seen_sets), figsize=(5.2 * len(seen_sets), 4), sharey=True, squeeze=False, layout="constrained"
-    )
+    figure = Figure(figsize=(5.2 * len(seen_sets), 4), layout="constrained")
+    grid = figure.subplots(1, len(seen_sets), sharey=True, squeeze=False)
     for axis, seen in zip(grid[0], seen_sets, strict=True):
         for arm, runs in study.arms.items():
             if not arm.endswith(f"-{seen}"):
@@ -50,13 +45,13 @@ def learning_curves(study: Study, path: Path) -> None:
         axis.legend(fontsize=8)
     grid[0, 0].set_ylabel("gain over never-grow (points)")
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def paired_differences(study: Study, path: Path) -> None:
     """Draw the paired difference of final accuracy for each training seed, and its mean."""
     wanted = comparisons(study)
-    figure, axis = plt.subplots(figsize=(7.5, 0.8 + 0.7 * max(1, len(wanted))), layout="constrained")
+    figure = Figure(figsize=(7.5, 0.8 + 0.7 * max(1, len(wanted))), layout="constrained")
+    axis = figure.subplots()
     for row, (_, first, second) in enumerate(wanted):
         one, other = study.values(first, second, lambda run: run.accuracy)
         each = 100 * (np.array(one) - np.array(other))
@@ -70,12 +65,12 @@ def paired_differences(study: Study, path: Path) -> None:
     axis.grid(alpha=0.3, axis="x")
     axis.invert_yaxis()
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def precision_bars(study: Study, path: Path) -> None:
     """Draw what each arm did about the imposed seeds: cull precision and recall, against culling at random."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
     for place, (arm, runs) in enumerate(study.arms.items()):
         groups: list[list[Judgement]] = [run.judged for run in runs]
         found = imposed_score(groups, MARGIN)
@@ -95,14 +90,14 @@ def precision_bars(study: Study, path: Path) -> None:
         axis.grid(alpha=0.3, axis="y")
     axes[0].set_ylabel("% of imposed seeds")
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def ablation_plot(study: Study, path: Path) -> None:
     """Draw the change of final accuracy by each disturbance of the hidden state; a dot per training seed."""
     arms = [arm for arm, runs in study.arms.items() if runs[0].ablations]
     names = list(study.arms[arms[0]][0].ablations) if arms else []
-    figure, axis = plt.subplots(figsize=(8, 3.8), layout="constrained")
+    figure = Figure(figsize=(8, 3.8), layout="constrained")
+    axis = figure.subplots()
     for number, arm in enumerate(arms):
         shift = 0.2 * (number - (len(arms) - 1) / 2)
         rows = 100 * np.array([[run.ablations[name] for name in names] for run in study.arms[arm]])
@@ -119,12 +114,12 @@ def ablation_plot(study: Study, path: Path) -> None:
     if arms:
         axis.legend(fontsize=8)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def probe_plot(study: Study, path: Path) -> None:
     """Draw how well the deficit can be read at each step, and the policy's entropy over the episode."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    (left, right) = figure.subplots(1, 2)
     for arm, runs in study.arms.items():
         right.plot(np.mean([run.entropy for run in runs], axis=0), label=arm, **_look(arm))
         able = [run for run in runs if "core" in run.probe]
@@ -141,7 +136,6 @@ def probe_plot(study: Study, path: Path) -> None:
     right.set(xlabel="step", ylabel="nats", title="entropy of the policy over the episode")
     _finish([left, right])
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def _finish(axes: list[Axes]) -> None:

@@ -12,7 +12,8 @@ from tamiyo_trl.data import SplitSizes
 from tamiyo_trl.envs import GrowthConfig, GrowthEnv, HostTrainingConfig
 from tamiyo_trl.evaluation import estimate, evaluate, paired, rollout_episodes
 from tamiyo_trl.policies import NeverGrow
-from tamiyo_trl.policies.baselines import CULL, FOSSILIZE, GERMINATE, Baseline
+from tamiyo_trl.policies.baselines import Baseline
+from tamiyo_trl.seeds.lifecycle import Op
 
 pytestmark = pytest.mark.slow
 
@@ -31,11 +32,11 @@ class Farmer(Baseline):
         action = torch.zeros(len(mask), 3, dtype=torch.long)
         undecided = torch.ones(len(mask), dtype=torch.bool)
         for op, kind in self.wishes:
-            legal = mask[:, op, :, kind if op == GERMINATE else 0]
+            legal = mask[:, op, :, kind if op == Op.GERMINATE else 0]
             chosen = undecided & legal.any(-1)
             for host in chosen.nonzero().flatten().tolist():
                 site = int(legal[host].long().argmax())
-                action[host] = torch.tensor([op, site, kind if op == GERMINATE else 0])
+                action[host] = torch.tensor([op, site, kind if op == Op.GERMINATE else 0])
             undecided &= ~chosen
         return action
 
@@ -44,12 +45,12 @@ class HarmThenHeal(Farmer):
     """Plants what harms, waits until it acts in full, then culls it to be paid for the recovery; again and again."""
 
     def __init__(self, config: GrowthConfig) -> None:
-        super().__init__(config, [(CULL, "lossy"), (GERMINATE, "lossy")])
+        super().__init__(config, [(Op.CULL, "lossy"), (Op.GERMINATE, "lossy")])
         self.holding = config.feature_names.index("seed stage HOLDING")
 
     def choose(self, observation, mask):
         patient = mask.clone()
-        patient[observation[:, self.holding] == 0, CULL] = False
+        patient[observation[:, self.holding] == 0, Op.CULL] = False
         return super().choose(observation, patient)
 
 
@@ -70,9 +71,9 @@ def never(config) -> list[float]:
 
 
 FARMERS = {
-    "germinate and cull for ever": lambda config: Farmer(config, [(CULL, "wide"), (GERMINATE, "conv_light")]),
-    "fossilize junk everywhere": lambda config: Farmer(config, [(FOSSILIZE, "lossy"), (GERMINATE, "lossy")]),
-    "hold for ever": lambda config: Farmer(config, [(GERMINATE, "wide")]),
+    "germinate and cull for ever": lambda config: Farmer(config, [(Op.CULL, "wide"), (Op.GERMINATE, "conv_light")]),
+    "fossilize junk everywhere": lambda config: Farmer(config, [(Op.FOSSILIZE, "lossy"), (Op.GERMINATE, "lossy")]),
+    "hold for ever": lambda config: Farmer(config, [(Op.GERMINATE, "wide")]),
     "harm, then heal": HarmThenHeal,
 }
 

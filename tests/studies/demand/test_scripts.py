@@ -12,7 +12,7 @@ from tamiyo_trl.data import SplitSizes
 from tamiyo_trl.envs import GrowthConfig, GrowthEnv, HostTrainingConfig
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.evaluation.rollout import Episode, rollout_episodes
-from tamiyo_trl.policies.baselines import CULL, FOSSILIZE, GERMINATE
+from tamiyo_trl.seeds.lifecycle import Op
 from tamiyo_trl.studies.demand.knowledge import Either, Ignorant, Known
 from tamiyo_trl.studies.demand.plans import NEVER, PlanTable, single_plans
 from tamiyo_trl.studies.demand.scripts import Script, Wanderer
@@ -38,7 +38,7 @@ def play(config: GrowthConfig, controller, seed: int = 5) -> tuple[GrowthEnv, li
 
 
 def planted(episode: Episode) -> list[tuple[int, int]]:
-    return [(int(site), int(kind)) for op, site, kind in episode.action if op == GERMINATE]
+    return [(int(site), int(kind)) for op, site, kind in episode.action if op == Op.GERMINATE]
 
 
 def qualities(env: GrowthEnv, episode: Episode) -> list[float]:
@@ -68,7 +68,7 @@ def test_the_culler_plants_what_is_best_for_all_until_a_seed_takes(duds):
         kept = [n for n in range(episode.germinated) if dead[n] == 0.0]
         assert episode.fossilized == len(kept) <= 1
         if episode.culled:
-            first, cull = (episode.action[:, 0].tolist().index(op) for op in (GERMINATE, CULL))
+            first, cull = (episode.action[:, 0].tolist().index(op) for op in (Op.GERMINATE, Op.CULL))
             assert cull - first == duds.lifecycle.min_cull_age
 
 
@@ -86,7 +86,7 @@ def test_a_script_that_waits_plants_nothing_before_its_step(duds):
     _, episodes = play(duds, Script(duds, TABLE, Ignorant(duds), plant_from=3))
     for episode in episodes:
         assert episode.action[:3, 0].tolist() == [0, 0, 0]
-        assert episode.action[3, 0] == GERMINATE
+        assert episode.action[3, 0] == Op.GERMINATE
 
 
 def test_beliefs_weigh_plans_by_how_likely_each_deficit_is():
@@ -102,7 +102,7 @@ def test_beliefs_weigh_plans_by_how_likely_each_deficit_is():
 def test_the_wanderer_is_legal_and_shows_kept_and_culled_seeds(duds):
     _, episodes = play(duds, Wanderer(duds, [(0, 1), (2, 0)], seed=1))
     ops = np.concatenate([episode.action[:, 0] for episode in episodes])
-    assert {GERMINATE, FOSSILIZE, CULL} <= set(ops.tolist())
+    assert {Op.GERMINATE, Op.FOSSILIZE, Op.CULL} <= set(ops.tolist())
     assert {item for episode in episodes for item in planted(episode)} == {(0, 1), (2, 0)}
     again = play(duds, Wanderer(duds, [(0, 1), (2, 0)], seed=1))[1]
     assert all((a.action == b.action).all() for a, b in zip(episodes, again))
