@@ -7,8 +7,8 @@
     python recipes/ab_mlp_vs_lstm.py --tune            # the short runs on other seeds that chose the learner's settings
 
 Arms are {mlp, lstm} x {minimal, summary}. Seed n meets the same hosts in every arm. Every run is a process of its own
-and leaves small files in <results>/<arm>/seed_<n>/; checkpoints go to <work>. Stop it anywhere: the same command goes
-on.
+in <work>/<arm>/seed_<n>/; finished runs are folded into the tables of <results>, which the report is made of. Stop it
+anywhere: the same command goes on. What is committed is made with --results docs/results/evidence/<study>.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ from rich.console import Console
 from tamiyo_trl import cli
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.studies.budgets import BUDGETS, START, TUNING_SEEDS, VARIANTS, Budget, run_of
-from tamiyo_trl.studies.conduct import conduct, obey_parent, perform
+from tamiyo_trl.studies.conduct import conduct, obey_parent, perform, unfolded
 from tamiyo_trl.studies.references import load_effects, measure_references
 from tamiyo_trl.studies.report.page import write_report
 from tamiyo_trl.studies.report.tuning import scores, tuning_table
 from tamiyo_trl.studies.results import Study
 from tamiyo_trl.studies.run import Run
+from tamiyo_trl.studies.tables import Tables, fold_references, reference_key
 
 console = Console()
 
 REFERENCES = "references"
 EFFECTS = Path(__file__).parents[1] / "docs/results/effects/mixed-digits-8"  # what the oracle knows
-TUNING_RESULTS = Path("docs/results/evidence/tuning")
+TUNING_RESULTS = Path(__file__).parents[1] / "docs/results/evidence/tuning"
 ARMS = ("mlp-minimal", "lstm-minimal", "mlp-summary", "lstm-summary")
 
 TUNING_ARMS = ("mlp-minimal", "lstm-minimal")
@@ -52,9 +53,8 @@ class Args:
         arms: Arms to run, a memory and an observation set each; none given runs all (tuning: those on `minimal`).
         seeds: Training seeds of each arm, 0 to seeds - 1; 0 takes the budget's number.
         at_once: Runs at once; one for each core.
-        results: Folder of the small files that reports are made of; "" is docs/results/evidence/ab for the full budget,
-            docs/results/evidence/long for the long one, else runs/evidence/<budget>/results.
-        work: Folder of checkpoints and full metrics; "" is runs/evidence/<budget>.
+        results: Folder of the tables and the report; "" is <work>/results.
+        work: Folder of the runs and their checkpoints; "" is runs/evidence/<budget>, or runs/evidence/tuning.
         stages: How far to go: train, or train and examine.
         only: Do one run in this process: arm/seed.
         tune: Run the short runs that choose the learner's settings instead.
@@ -94,13 +94,13 @@ class Args:
 
     @property
     def results_folder(self) -> Path:
-        """Folder of the files that are kept."""
-        if self.results:
-            return Path(self.results)
-        if self.tune:
-            return TUNING_RESULTS
-        kept = {"full": Path("docs/results/evidence/ab"), "long": Path("docs/results/evidence/long")}
-        return kept.get(self.budget, self.work_folder / "results")
+        """Folder of the tables and the report."""
+        return Path(self.results) if self.results else self.work_folder / "results"
+
+    @property
+    def folds(self) -> bool:
+        """Whether a finished run is complete, so that it can go into the tables."""
+        return self.examined or self.tune
 
 
 def runs(args: Args, command: str = "") -> dict[str, Run]:
@@ -118,7 +118,7 @@ def runs(args: Args, command: str = "") -> dict[str, Run]:
     found = {}
     for place, arm, seed, spent in wanted:
         name = f"{place}/seed_{seed}"
-        found[name] = run_of(spent, arm, seed, args.results_folder / name, args.work_folder / name, command)
+        found[name] = run_of(spent, arm, seed, args.work_folder / name, args.work_folder / name, command)
     return found
 
 
@@ -137,7 +137,7 @@ def do_one(args: Args, every: dict[str, Run]) -> int:
         raise ConfigError(f"only must be one of {', '.join((*every, REFERENCES))}; got {args.only!r}")
     if args.only == REFERENCES:
         budget = BUDGETS[args.budget]
-        folder = args.results_folder / REFERENCES
+        folder = args.work_folder / REFERENCES
         measure_references(budget.run.env, budget.exam, load_effects(EFFECTS), folder, obey_parent())
     else:
         perform(every[args.only], args.examined)
@@ -146,7 +146,10 @@ def do_one(args: Args, every: dict[str, Run]) -> int:
 
 def do_all(args: Args, argv: list[str], every: dict[str, Run], command: str) -> int:
     """Do all runs, each in a process of its own, show how far they are, and report."""
-    measured = args.tune or (args.results_folder / REFERENCES / "random-legal.csv").exists()
+    tables = Tables(args.results_folder)
+    measured = args.tune or reference_key("random-legal") in tables.runs
+    if args.folds and measured and not unfolded(every, tables):
+        console.print(f"all {len(every)} runs are finished; to run them anew choose another --results and --work")
     with cli.progress_display(console, "updates and examinations") as show:
         failures = conduct(
             every,
@@ -154,11 +157,14 @@ def do_all(args: Args, argv: list[str], every: dict[str, Run], command: str) -> 
             lambda name: args.work_folder / name / "log.txt",
             at_once=args.at_once,
             examined=args.examined,
+            tables=tables if args.folds else None,
             first=() if measured else (REFERENCES,),
             show=show,
         )
     for failure in failures:
         print(f"error: {failure.job.name} ended with status {failure.status}:\n{failure.tail}", file=sys.stderr)
+    if not measured and REFERENCES not in {failure.job.name for failure in failures}:
+        fold_references(tables, args.work_folder / REFERENCES)
     if args.tune:
         report_tuning(args)
     elif args.examined:

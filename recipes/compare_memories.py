@@ -25,7 +25,7 @@ from tamiyo_trl.envs import GrowthConfig
 from tamiyo_trl.errors import ConfigError
 from tamiyo_trl.files import write_json
 from tamiyo_trl.studies.budgets import BUDGETS, Budget, run_of
-from tamiyo_trl.studies.conduct import conduct, obey_parent, perform
+from tamiyo_trl.studies.conduct import conduct, obey_parent, perform, unfolded
 from tamiyo_trl.studies.references import load_effects, make_reference, measure_references, plan_of, play_reference
 from tamiyo_trl.studies.report.controllers import (
     ControllerRow,
@@ -38,6 +38,7 @@ from tamiyo_trl.studies.report.controllers import (
 )
 from tamiyo_trl.studies.results import Study
 from tamiyo_trl.studies.run import Run
+from tamiyo_trl.studies.tables import Tables, fold_references, reference_key
 
 console = Console()
 
@@ -64,8 +65,7 @@ class Args:
         seeds: Training seeds of each of them, 0 to seeds - 1.
         at_once: Runs at once; one for each core.
         ab: Results of the A/B; "" is docs/results/evidence/ab for the full budget, else runs/evidence/<budget>/results.
-        results: Folder of the small files; "" is docs/results/evidence/memories for the full budget, else
-            runs/evidence/memories-<budget>/results.
+        results: Folder of the tables and the page; "" is <work>/results.
         work: Folder of checkpoints; "" is runs/evidence/memories-<budget>.
         only: Do one run in this process: arm/seed_n, or references.
     """
@@ -95,9 +95,8 @@ class Args:
 
     @property
     def results_folder(self) -> Path:
-        """Folder of the files that are kept."""
-        kept = "docs/results/evidence/memories" if self.budget == "full" else self.work_folder / "results"
-        return Path(self.results or kept)
+        """Folder of the tables and the page."""
+        return Path(self.results) if self.results else self.work_folder / "results"
 
     @property
     def ab_folder(self) -> Path:
@@ -112,7 +111,7 @@ def runs(args: Args, command: str = "") -> dict[str, Run]:
     for seed in range(args.seeds):
         for arm in args.arms:
             name = f"{arm}/seed_{seed}"
-            found[name] = run_of(args.spent, arm, seed, args.results_folder / name, args.work_folder / name, command)
+            found[name] = run_of(args.spent, arm, seed, args.work_folder / name, args.work_folder / name, command)
     return found
 
 
@@ -138,7 +137,7 @@ def do_one(args: Args, every: dict[str, Run]) -> int:
 
 def measure(args: Args) -> None:
     """Measure the controllers that do not learn; the best fixed schedule is searched first."""
-    config, exam, folder = args.spent.run.env, args.spent.exam, args.results_folder / REFERENCES
+    config, exam, folder = args.spent.run.env, args.spent.exam, args.work_folder / REFERENCES
     check = obey_parent()
     measure_references(config, exam, load_effects(EFFECTS), folder, check)
     play_reference("heuristic", make_reference("heuristic", config, exam.seed, {}), config, exam, folder, check)
@@ -160,7 +159,10 @@ def search(args: Args, config: GrowthConfig) -> dict[str, float]:
 
 def do_all(args: Args, argv: list[str], every: dict[str, Run], command: str) -> int:
     """Do all runs, each in a process of its own, and write the table."""
-    measured = (args.results_folder / REFERENCES / "fixed-schedule.csv").exists()
+    tables = Tables(args.results_folder)
+    measured = reference_key("fixed schedule") in tables.runs
+    if measured and not unfolded(every, tables):
+        console.print(f"all {len(every)} runs are finished; to run them anew choose another --results and --work")
     with cli.progress_display(console, "updates and examinations") as show:
         failures = conduct(
             every,
@@ -168,11 +170,14 @@ def do_all(args: Args, argv: list[str], every: dict[str, Run], command: str) -> 
             lambda name: args.work_folder / name / "log.txt",
             at_once=args.at_once,
             examined=True,
+            tables=tables,
             first=() if measured else (REFERENCES,),
             show=show,
         )
     for failure in failures:
         print(f"error: {failure.job.name} ended with status {failure.status}:\n{failure.tail}", file=sys.stderr)
+    if not measured and REFERENCES not in {failure.job.name for failure in failures}:
+        fold_references(tables, args.work_folder / REFERENCES)
     if not failures:
         page = describe(args, command)
         (args.results_folder / "README.md").write_text(page)

@@ -5,8 +5,9 @@
     python recipes/map_effects.py --arms norm@0 wide@1         # some choices only
     python recipes/map_effects.py --help                       # every setting
 
-Everything goes to docs/results/effects/<family>-<task>-<size>/: a results file for each deficit and choice, effects.png
-and README.md. A stopped map goes on where it was when it is called again, and a map grows by more hosts or choices.
+Everything goes to docs/results/effects/<family>-<task>-<size>/: effects.csv (a row per deficit, choice and host),
+effects.png and README.md. A stopped map goes on where it was when it is called again, and a map grows by more hosts or
+choices.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from tamiyo_trl.evaluation import evaluate
 from tamiyo_trl.files import write_json
 from tamiyo_trl.policies import FixedSchedule, NeverGrow
 from tamiyo_trl.policies.baselines import Planting
+from tamiyo_trl.studies.effects.file import COLUMNS, nothing, read_measured, write_measured
 from tamiyo_trl.studies.effects.map import NEVER, Acceptance, Effects, acceptance
 from tamiyo_trl.studies.effects.picture import effects_map
 from tamiyo_trl.studies.effects.tables import best_table, cull_table, effects_table, quality_table
@@ -133,15 +135,18 @@ def prepare(args: Args) -> None:
 def measure(args: Args) -> None:
     """Measure what is not measured yet, deficit by deficit, choice by choice."""
     work = [(deficit, arm) for deficit in args.chosen_deficits for arm in args.chosen_arms]
+    measured = read_measured(args.folder)
     with cli.progress_bar(console) as progress:
         task = progress.add_task("episodes", total=len(work) * args.hosts, shown="")
         for deficit, arm in work:
             progress.update(task, shown=f"{deficit}, {arm}")
-            done = read(args, deficit, arm)
+            done = measured.get((deficit, arm), nothing())
             missing = args.hosts - len(done["final_accuracy"])
             if missing > 0:
                 fresh = episodes(args, deficit, arm, first=args.hosts - missing, count=missing)
-                write_json(arm_path(args, deficit, arm), {name: done[name] + fresh[name] for name in done})
+                measured = read_measured(args.folder)  # another process may have measured other choices meanwhile
+                measured[deficit, arm] = {name: done[name] + fresh[name] for name in COLUMNS}
+                write_measured(args.folder, measured)
             progress.advance(task, args.hosts)
 
 
@@ -174,36 +179,16 @@ def controller(args: Args, config: GrowthConfig, arm: str) -> TensorDictModuleBa
     return FixedSchedule(config, config.episode_steps, [planting])
 
 
-def arm_path(args: Args, deficit: str, arm: str) -> Path:
-    """Return the results file of a choice under a deficit."""
-    return args.folder / deficit.replace(" ", "-") / f"{arm}.json"
-
-
-COLUMNS = ("host_seed", "final_accuracy", "added_parameters", "dead_share", "lr_scale", "host_parameters")
-
-
-def read(args: Args, deficit: str, arm: str) -> dict[str, list]:
-    """Return what is measured already, empty columns if nothing is."""
-    path = arm_path(args, deficit, arm)
-    if not path.exists():
-        return {name: [] for name in COLUMNS}
-    try:
-        found = json.loads(path.read_text())
-        return {name: list(found[name]) for name in COLUMNS}
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunFolderError(f"{path} is no results file of a map; remove it to measure it again") from error
-
-
 # ---- reporting -------------------------------------------------------------------------------------------------------
 
 
 def collect(args: Args) -> Effects:
     """Return the map that lies in the folder: all hosts that every wanted choice was measured on."""
-    found = {(d, a): read(args, d, a) for d in args.chosen_deficits for a in args.chosen_arms}
+    found = read_measured(args.folder)
     net = np.full((len(args.chosen_deficits), len(args.chosen_arms), args.hosts), np.nan)
     for d, deficit in enumerate(args.chosen_deficits):
         for a, arm in enumerate(args.chosen_arms):
-            columns = found[deficit, arm]
+            columns = found.get((deficit, arm), nothing())
             accuracy, added, host = (
                 np.array(columns[name][: args.hosts], dtype=float)
                 for name in ("final_accuracy", "added_parameters", "host_parameters")
@@ -233,7 +218,7 @@ def describe(args: Args, argv: list[str], effects: Effects, checks: Acceptance) 
     claims = [f"| {what} | {value} | {'yes' if holds else 'NO'} |" for what, value, holds in checks.claims]
     versions = ", ".join(f"{package} {version(package)}" for package in ("torch", "torchrl", "tensordict"))
     command = shlex.join(["python", "recipes/map_effects.py", *argv])
-    first = read(args, args.chosen_deficits[0], NEVER)
+    first = read_measured(args.folder)[args.chosen_deficits[0], NEVER]
     qualities = quality_table(effects, first["dead_share"][: args.hosts], first["lr_scale"][: args.hosts])
     size = f"{args.env.image_size}x{args.env.image_size}"
     sections = [

@@ -58,10 +58,11 @@ def actions_text(episode: Episode) -> str:
 def read_log(path: Path, config: GrowthConfig) -> list[Episode]:
     """Read what `write_log` wrote of an environment of this configuration."""
     with path.open(newline="") as file:
-        return [_episode(row, config) for row in csv.DictReader(file)]
+        return [read_episode(row, config) for row in csv.DictReader(file)]
 
 
-def _episode(row: dict[str, str], config: GrowthConfig) -> Episode:
+def read_episode(row: Mapping[str, str], config: GrowthConfig) -> Episode:
+    """Read one line of `write_log`, given as column: text."""
     accuracy = np.array([float(value) for value in row["val_accuracy"].split()], dtype=np.float32)
     action = _actions(row["actions"], len(accuracy))
     stage, blueprint, alpha = lives(action, config)

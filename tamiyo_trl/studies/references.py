@@ -22,6 +22,7 @@ from tamiyo_trl.evaluation.rollout import Episode, rollout_episodes
 from tamiyo_trl.files import write_rows
 from tamiyo_trl.policies.baselines import Baseline, FixedSchedule, Heuristic, NeverGrow, Planting, RandomLegal
 from tamiyo_trl.seeds.lifecycle import Op
+from tamiyo_trl.studies.effects.file import read_measured
 from tamiyo_trl.studies.effects.map import NEVER, Effects
 from tamiyo_trl.studies.examination import DECISION_COLUMNS
 from tamiyo_trl.studies.measures.forks import GroundTruth
@@ -120,13 +121,13 @@ def load_effects(folder: Path) -> Effects:
         raise ConfigError(f"{folder} holds no map of effects: python recipes/map_effects.py")
     known = json.loads(settings.read_text())
     rent, deficits = known["env"]["rewards"]["rent"], [item["name"] for item in known["family"]["deficits"]]
-    places = [folder / deficit.replace(" ", "-") for deficit in deficits]
-    arms = [NEVER, *sorted(path.stem for path in places[0].glob("*.json") if path.stem != NEVER)]
+    measured = read_measured(folder)
+    arms = [NEVER, *sorted(arm for deficit, arm in measured if deficit == deficits[0] and arm != NEVER)]
     net = []
-    for place in places:
+    for deficit in deficits:
         row = []
         for arm in arms:
-            found = json.loads((place / f"{arm}.json").read_text())
+            found = measured[deficit, arm]
             added, host = np.array(found["added_parameters"]), np.array(found["host_parameters"])
             row.append(np.array(found["final_accuracy"]) - rent * np.log1p(added / host))
         net.append(row)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,16 +12,14 @@ import numpy as np
 
 from tamiyo_trl.envs import GrowthConfig
 from tamiyo_trl.errors import ConfigError
-from tamiyo_trl.evaluation.episode_log import read_log
+from tamiyo_trl.evaluation.episode_log import read_episode
 from tamiyo_trl.evaluation.rollout import Episode
-from tamiyo_trl.studies.examination import EXAM_STAGES
 from tamiyo_trl.studies.measures.forks import Decision
 from tamiyo_trl.studies.measures.imposed import Judgement, judgements
 from tamiyo_trl.studies.measures.learning import WINDOW, Curve, gain_curve
-from tamiyo_trl.studies.measures.precision import read_decisions
-from tamiyo_trl.studies.references import log_path, never_by_deficit
-from tamiyo_trl.studies.run import CURVE
-from tamiyo_trl.training.table import read_metrics
+from tamiyo_trl.studies.measures.precision import decisions_of
+from tamiyo_trl.studies.references import never_by_deficit
+from tamiyo_trl.studies.tables import RunKey, Tables, reference_key, rows_as_written
 
 
 @dataclass(frozen=True)
@@ -31,45 +28,43 @@ class Finished:
 
     Attributes:
         seed: Its training seed.
-        folder: Where its files lie.
+        key: Whose rows are its rows.
         study: The study it belongs to.
     """
 
     seed: int
-    folder: Path
+    key: RunKey
     study: Study
 
     @cached_property
     def facts(self) -> dict[str, Any]:
         """Command, versions, plan, length and duration of the training."""
-        return {
-            name: value for file in ("run", "training") for name, value in _json(self.folder / f"{file}.json").items()
-        }
+        return self.study.tables.runs[self.key]
 
     @cached_property
     def held_out(self) -> list[Episode]:
         """What the controller made of the held-out hosts by sampled actions."""
-        return read_log(self.folder / "held_out.csv", self.study.config)
+        return self.study.episodes(self.key, "held_out")
 
     @cached_property
     def by_mode(self) -> list[Episode]:
         """What its mode, the most probable action at every step, made of them."""
-        return read_log(self.folder / "mode.csv", self.study.config)
+        return self.study.episodes(self.key, "mode")
 
     @cached_property
     def decisions(self) -> list[Decision]:
         """Its decisions there, with ground truth."""
-        return read_decisions(self.folder / "held_out_decisions.csv")
+        return self.study.decisions(self.key)
 
     @cached_property
     def judged(self) -> list[Judgement]:
         """What it did about the imposed seeds."""
-        return judgements(read_log(self.folder / "imposed.csv", self.study.config), self.study.imposed_truth)
+        return judgements(self.study.episodes(self.key, "imposed"), self.study.imposed_truth)
 
     @cached_property
     def curve(self) -> Curve:
         """Its gain over never-grow along the training."""
-        table = read_metrics(self.folder / CURVE)
+        table = self.study.tables.curve(self.key)
         window = max(1, min(WINDOW, len(table["episodes"]) // 4))
         while True:
             try:
@@ -93,26 +88,26 @@ class Finished:
     def ablations(self) -> dict[str, float]:
         """Mean change of final accuracy by each disturbance of the hidden state, paired by host."""
         untouched = {episode.seed: episode.final_accuracy for episode in self.held_out}
-        found = _json(self.folder / "ablation.json")
-        return {
-            name: float(np.mean([accuracy - untouched[int(host)] for host, accuracy in hosts.items()]))
-            for name, hosts in found.items()
-        }
+        changes: dict[str, list[float]] = {}
+        for row in self.study.tables.rows("ablations", self.key):
+            change = float(row["final_accuracy"]) - untouched[int(row["host"])]
+            changes.setdefault(row["disturbance"], []).append(change)
+        return {name: float(np.mean(each)) for name, each in changes.items()}
 
-    @cached_property
+    @property
     def probe(self) -> dict[str, Any]:
         """How well the deficit can be read from its memory's output and from the observation, by step."""
-        return _json(self.folder / "probe.json")
+        return dict(self.facts["probe"])
 
     @cached_property
     def entropy(self) -> np.ndarray:
         """Mean joint entropy of its policy at each step of an episode, nats [T]."""
-        return np.sum(list(_json(self.folder / "entropy.json").values()), axis=0)
+        return np.sum(list(self.facts["entropy"].values()), axis=0)
 
 
 @dataclass(frozen=True)
 class Study:
-    """A folder of runs, <arm>/seed_<n>/, with `references` beside them.
+    """A folder of tables: finished runs, and the controllers that do not learn.
 
     Attributes:
         folder: The folder.
@@ -125,8 +120,22 @@ class Study:
     def reference(self, name: str) -> list[Episode]:
         """Return the episodes of a controller that does not learn."""
         if name not in self._read:
-            self._read[name] = read_log(log_path(self.folder / "references", name), self.config)
+            self._read[name] = self.episodes(reference_key(name), "held_out")
         return self._read[name]
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Its tables."""
+        return Tables(self.folder)
+
+    def episodes(self, key: RunKey, exam: str) -> list[Episode]:
+        """Return what a controller made of the held-out hosts in one way of meeting them."""
+        rows = rows_as_written("episodes", self.tables.rows("episodes", key, exam))
+        return [read_episode(row, self.config) for row in rows]
+
+    def decisions(self, key: RunKey) -> list[Decision]:
+        """Return a controller's decisions, with ground truth."""
+        return decisions_of(rows_as_written("decisions", self.tables.rows("decisions", key)))
 
     @cached_property
     def _read(self) -> dict[str, list[Episode]]:
@@ -135,12 +144,12 @@ class Study:
     @cached_property
     def imposed_truth(self) -> list[Decision]:
         """What every imposed seed is worth."""
-        return read_decisions(self.folder / "references" / "imposed-decisions.csv")
+        return self.decisions(reference_key("imposed"))
 
     @cached_property
     def random_decisions(self) -> list[Decision]:
         """Decisions of random-legal, with ground truth."""
-        return read_decisions(self.folder / "references" / "random-legal-decisions.csv")
+        return self.decisions(reference_key("random-legal"))
 
     def accuracy(self, name: str) -> float:
         """Return a reference's mean final test accuracy on the held-out hosts."""
@@ -150,9 +159,8 @@ class Study:
     def arms(self) -> dict[str, list[Finished]]:
         """The finished runs of every arm, by seed; arms without any are left out."""
         found: dict[str, list[Finished]] = {}
-        for path in sorted(self.folder.glob("*/seed_*")):
-            if all((path / name).exists() for name in (CURVE, "training.json", *EXAM_STAGES)):
-                found.setdefault(path.parent.name, []).append(Finished(int(path.name.split("_")[1]), path, self))
+        for key in sorted(key for key in self.tables.runs if key.seed):
+            found.setdefault(key.arm, []).append(Finished(int(key.seed), key, self))
         return {arm: sorted(runs, key=lambda run: run.seed) for arm, runs in found.items()}
 
     def pairs(self, first: str, second: str) -> list[tuple[Finished, Finished]]:
@@ -164,10 +172,6 @@ class Study:
         """Return a measure of both arms' runs, paired by training seed."""
         pairs = self.pairs(first, second)
         return [measure(one) for one, _ in pairs], [measure(other) for _, other in pairs]
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text())
 
 
 def check_paired(study: Study) -> None:

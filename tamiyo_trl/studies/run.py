@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -99,19 +99,29 @@ def claim(run: Run) -> None:
     path = run.results / "run.json"
     settings = json.loads(json.dumps(dataclasses.asdict(run.plan), default=str))
     if path.exists():
-        if not _agree(_flat(json.loads(path.read_text())["plan"]), settings):
-            raise RunFolderError(f"{run.results} holds a run with other settings; remove it or choose another folder")
+        check_settings(run, json.loads(path.read_text()), run.results)
         return
     versions = {"python": platform.python_version()}
     versions |= {name: version(name) for name in ("torch", "torchrl", "tensordict")}
     write_json(path, {"command": run.command, "versions": versions, "plan": settings})
 
 
+def check_settings(run: Run, known: Mapping[str, Any], place: Path) -> None:
+    """Check that what is known of a run that lies at `place` is of these settings.
+
+    Raises:
+        RunFolderError: the settings are others.
+    """
+    settings = json.loads(json.dumps(dataclasses.asdict(run.plan), default=str))
+    if not _agree(_flat(dict(known["plan"])), settings):
+        raise RunFolderError(f"{place} holds a run with other settings; remove it or choose another folder")
+
+
 def _flat(plan: dict[str, Any]) -> dict[str, Any]:
     """Return saved settings as they are written now; they once had an entry for the controller's."""
-    controller = plan.pop("controller", None)
-    if controller is None:
+    if "controller" not in plan:
         return plan
+    controller = dict(plan.pop("controller"))
     scheduled = {name: controller.pop(name) for name in ("lr", "lr_end", "entropy_coeff", "entropy_end")}
     return plan | controller | {"ppo": controller["ppo"] | scheduled}
 

@@ -136,5 +136,9 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 def read_metrics(path: Path) -> dict[str, np.ndarray]:
     """Return the columns of a metrics table, float64 [updates] each; an empty field is NaN."""
     with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+        return columns_of(list(csv.DictReader(file)))
+
+
+def columns_of(rows: Sequence[Mapping[str, str]]) -> dict[str, np.ndarray]:
+    """Return a table's columns, float64 [rows] each, given its lines as column: text; an empty field is NaN."""
     return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}

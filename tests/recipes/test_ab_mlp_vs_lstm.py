@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from tamiyo_trl.studies import budgets, conduct
+from tamiyo_trl.studies.tables import RunKey, Tables, rows_as_written
 from tests.recipes.loading import ROOT, load_recipe
 
 RECIPE = ROOT / "recipes" / "ab_mlp_vs_lstm.py"
@@ -46,9 +48,9 @@ def finished(tmp_path_factory) -> Path:
 
 
 def test_a_run_leaves_small_files_of_every_stage(finished):
-    results = finished / "results" / RUN
-    assert sorted(path.name for path in results.iterdir()) == sorted(FILES)
-    assert sum(path.stat().st_size for path in results.iterdir()) < 30_000
+    results = finished / RUN
+    assert set(FILES) <= {path.name for path in results.iterdir()}
+    assert sum((results / name).stat().st_size for name in FILES) < 30_000
     curve = list(csv.DictReader((results / "curve.csv").open()))
     assert [row["episodes"] for row in curve] == ["4", "8"]
     assert len(list(csv.DictReader((results / "held_out.csv").open()))) == 8
@@ -56,6 +58,18 @@ def test_a_run_leaves_small_files_of_every_stage(finished):
     assert list(ablations) == ["reset at 4", "reset every 1", "swapped at 4"]
     assert all(len(hosts) == 8 for hosts in ablations.values())
     assert (finished / RUN / "checkpoints").is_dir()
+
+
+def test_a_finished_run_lies_in_the_tables_a_file_per_kind(finished):
+    tables = Tables(finished / "results")
+    kinds = {"episodes.csv", "decisions.csv", "curves.csv", "ablations.csv", "runs.json"}
+    assert {path.name for path in (finished / "results").iterdir() if path.suffix in (".csv", ".json")} == kinds
+    key = RunKey.named(RUN)
+    assert {known.name for known in tables.runs} == {RUN, "never-grow", "oracle", "imposed", "random-legal"}
+    with (finished / RUN / "held_out.csv").open(newline="") as file:
+        assert rows_as_written("episodes", tables.rows("episodes", key, "held_out")) == list(csv.DictReader(file))
+    assert tables.runs[key]["probe"] == json.loads((finished / RUN / "probe.json").read_text())
+    assert [row["episodes"] for row in tables.rows("curves", key)] == ["4", "8"]
 
 
 def test_a_stopped_run_goes_on_and_equals_an_uninterrupted_one(recipe, finished, tmp_path, monkeypatch):
@@ -76,24 +90,25 @@ def test_a_stopped_run_goes_on_and_equals_an_uninterrupted_one(recipe, finished,
         calls = 0
         monkeypatch.setattr(conduct, "obey_parent", stop_at(number))
         assert recipe.main(command) == 130
-    results = tmp_path / "results" / RUN
+    results = tmp_path / RUN
     assert (results / "curve.csv").exists()
     assert not (results / "probe.json").exists()
     monkeypatch.setattr(conduct, "obey_parent", lambda: lambda: None)
     assert recipe.main(command) == 0
     for name in FILES:
         if name not in ("run.json", "training.json"):
-            assert (results / name).read_bytes() == (finished / "results" / RUN / name).read_bytes(), name
+            assert (results / name).read_bytes() == (finished / RUN / name).read_bytes(), name
 
 
-def test_a_finished_study_is_not_done_again(recipe, finished):
+def test_a_finished_study_is_not_done_again(recipe, finished, capsys):
     def made() -> dict[Path, int]:
-        every = [*finished.rglob("seed_*/**/*"), *finished.rglob("references/*")]
+        every = [*finished.rglob("seed_*/**/*"), *finished.rglob("references/*"), *finished.glob("results/*.csv")]
         return {path: path.stat().st_mtime_ns for path in every if path.is_file()}
 
     before = made()
     assert recipe.main(arguments(finished)) == 0
     assert before == made()
+    assert "all 1 runs are finished; to run them anew choose another" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_report_is_made_of_the_files_alone(recipe, finished):
@@ -147,10 +162,20 @@ def test_bad_input_gets_one_clear_line(recipe, capsys, tmp_path, more, message):
 
 
 def test_results_of_other_settings_are_not_mixed(recipe, finished, capsys, tmp_path):
-    results = tmp_path / "results" / RUN
+    results = tmp_path / RUN
     results.mkdir(parents=True)
-    saved = json.loads((finished / "results" / RUN / "run.json").read_text())
+    saved = json.loads((finished / RUN / "run.json").read_text())
     saved["plan"]["episodes"] = 16
     (results / "run.json").write_text(json.dumps(saved))
     assert recipe.main(arguments(tmp_path, "--only", RUN)) == 2
+    assert "other settings" in capsys.readouterr().err
+
+
+def test_tables_of_other_settings_are_not_mixed(recipe, finished, capsys, tmp_path):
+    shutil.copytree(finished / "results", tmp_path / "results")
+    path = tmp_path / "results" / "runs.json"
+    known = json.loads(path.read_text())
+    known[RUN]["plan"]["episodes"] = 16
+    path.write_text(json.dumps(known))
+    assert recipe.main(arguments(tmp_path)) == 2
     assert "other settings" in capsys.readouterr().err

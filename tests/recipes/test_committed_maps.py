@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 import shlex
 import sys
@@ -12,6 +11,7 @@ from types import ModuleType
 
 import pytest
 
+from tamiyo_trl.studies.effects.file import read_measured
 from tamiyo_trl.studies.effects.map import acceptance
 from tamiyo_trl.studies.effects.tables import OVERVIEW, best_table, cull_table, overview_row
 
@@ -47,7 +47,9 @@ def test_a_committed_map_is_what_its_command_would_show(recipe, name):
     row = overview_row(effects, f"[{task} {size}x{size}]({name}/README.md)")
     assert row in overview, row
     assert OVERVIEW in overview, OVERVIEW
-    assert len({tuple(json.loads(path.read_text())["host_seed"]) for path in (MAPS / name).glob("*/*.json")}) == 1
+    measured = read_measured(MAPS / name)
+    assert set(measured) == {(deficit, arm) for deficit in effects.deficits for arm in effects.arms}
+    assert len({tuple(columns["host_seed"]) for columns in measured.values()}) == 1
 
 
 def test_the_default_families_are_mapped():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 import shutil
 import sys
@@ -15,6 +14,7 @@ import pytest
 
 from tamiyo_trl.envs import GrowthConfig
 from tamiyo_trl.errors import RunFolderError
+from tamiyo_trl.studies.effects.file import COLUMNS, read_measured, write_measured
 
 ROOT = Path(__file__).parents[2]
 TOY = [
@@ -41,13 +41,16 @@ def mapped(recipe, tmp_path_factory) -> Path:
     return folder
 
 
-def results(folder: Path) -> dict[str, dict]:
-    return {str(path.relative_to(folder)): json.loads(path.read_text()) for path in sorted(folder.glob("*/*.json"))}
-
-
-def test_a_map_leaves_a_file_per_deficit_and_choice_a_picture_and_a_page(mapped):
-    deficits, arms = ("contrast", "noisy-labels"), ("never-grow", "norm@0", "wide@2")
-    assert set(results(mapped)) == {f"{deficit}/{arm}.json" for deficit in deficits for arm in arms}
+def test_a_map_leaves_a_row_per_deficit_choice_and_host_a_picture_and_a_page(mapped):
+    deficits, arms = ("contrast", "noisy labels"), ("never-grow", "norm@0", "wide@2")
+    assert set(read_measured(mapped)) == {(deficit, arm) for deficit in deficits for arm in arms}
+    assert len((mapped / "effects.csv").read_text().splitlines()) == 1 + 2 * 3 * 2
+    assert sorted(path.name for path in mapped.iterdir()) == [
+        "README.md",
+        "effects.csv",
+        "effects.png",
+        "settings.json",
+    ]
     assert (mapped / "effects.png").read_bytes().startswith(b"\x89PNG")
     page = (mapped / "README.md").read_text()
     for text in (
@@ -62,11 +65,11 @@ def test_a_map_leaves_a_file_per_deficit_and_choice_a_picture_and_a_page(mapped)
 
 
 def test_choices_meet_the_same_hosts_and_are_measured(mapped):
-    found = results(mapped)
+    found = read_measured(mapped)
     assert len({tuple(columns["host_seed"]) for columns in found.values()}) == 1
-    assert found["contrast/never-grow.json"]["added_parameters"] == [0, 0]
-    assert found["contrast/norm@0.json"]["added_parameters"] == [17, 17]  # 2 * 8 + 1
-    assert found["noisy-labels/norm@0.json"]["dead_share"] == found["contrast/wide@2.json"]["dead_share"]
+    assert found["contrast", "never-grow"]["added_parameters"] == [0, 0]
+    assert found["contrast", "norm@0"]["added_parameters"] == [17, 17]  # 2 * 8 + 1
+    assert found["noisy labels", "norm@0"]["dead_share"] == found["contrast", "wide@2"]["dead_share"]
     assert all(0 < value < 1 for columns in found.values() for value in columns["final_accuracy"])
     assert len({tuple(columns["final_accuracy"]) for columns in found.values()}) > 3
 
@@ -74,7 +77,7 @@ def test_choices_meet_the_same_hosts_and_are_measured(mapped):
 def test_the_page_charges_the_rent_of_the_gain_reward(recipe, mapped):
     args = recipe.tyro.cli(recipe.Args, args=["--out", str(mapped), *TOY])
     effects = recipe.collect(args)
-    columns = results(mapped)["contrast/wide@2.json"]
+    columns = read_measured(mapped)["contrast", "wide@2"]
     # wide at 32 channels: 36 * 32^2 + 8 * 32 + 4 * 32^2 = 41,216 parameters.
     assert columns["added_parameters"][0] == 41_216
     rent = GrowthConfig().rewards.rent * np.log(1 + 41_216 / columns["host_parameters"][0])
@@ -82,16 +85,16 @@ def test_the_page_charges_the_rent_of_the_gain_reward(recipe, mapped):
 
 
 def test_a_finished_map_is_not_measured_again_and_a_missing_choice_alone_is(recipe, mapped, monkeypatch):
-    before = results(mapped)
+    before = read_measured(mapped)
     played = []
     real = recipe.episodes
     monkeypatch.setattr(recipe, "episodes", lambda *a, **k: played.append(a[1:3]) or real(*a, **k))
     assert recipe.main(["--out", str(mapped), *TOY]) == 0
     assert played == []
-    (mapped / "contrast" / "norm@0.json").unlink()
+    write_measured(mapped, {at: columns for at, columns in before.items() if at != ("contrast", "norm@0")})
     assert recipe.main(["--out", str(mapped), *TOY]) == 0
     assert played == [("contrast", "norm@0")]
-    assert results(mapped) == before
+    assert read_measured(mapped) == before
 
 
 def test_a_map_grows_by_more_hosts_and_keeps_the_first(recipe, mapped, tmp_path):
@@ -99,7 +102,7 @@ def test_a_map_grows_by_more_hosts_and_keeps_the_first(recipe, mapped, tmp_path)
     shutil.copytree(mapped, folder)
     few = TOY[:-1]
     assert recipe.main(["--out", str(folder), *few, "--hosts", "3"]) == 0
-    old, new = (results(place)["contrast/norm@0.json"] for place in (mapped, folder))
+    old, new = (read_measured(place)["contrast", "norm@0"] for place in (mapped, folder))
     assert len(new["host_seed"]) == 3
     for name in old:
         assert new[name][:2] == old[name]
@@ -110,11 +113,11 @@ def test_stopping_leaves_whole_files_only(recipe, tmp_path, monkeypatch):
     def stop(*args, **kwargs):
         if args[2] == "wide@2":
             raise KeyboardInterrupt
-        return {name: [0.5, 0.5] for name in recipe.COLUMNS}
+        return {name: [1, 1] for name in COLUMNS}
 
     monkeypatch.setattr(recipe, "episodes", stop)
     assert recipe.main(["--out", str(tmp_path / "stopped"), *TOY]) == 130
-    assert set(results(tmp_path / "stopped")) == {"contrast/never-grow.json", "contrast/norm@0.json"}
+    assert set(read_measured(tmp_path / "stopped")) == {("contrast", "never-grow"), ("contrast", "norm@0")}
     assert not (tmp_path / "stopped" / "README.md").exists()
 
 
@@ -152,7 +155,7 @@ def test_a_folder_of_another_map_is_left_alone(recipe, mapped, capsys):
 
 def test_a_broken_results_file_is_named(recipe, mapped, tmp_path):
     shutil.copytree(mapped, tmp_path / "broken")
-    (tmp_path / "broken" / "contrast" / "norm@0.json").write_text('{"host_seed": [1')
+    (tmp_path / "broken" / "effects.csv").write_text("deficit,choice,host_seed\ncontrast,norm@0,1")
     args = recipe.tyro.cli(recipe.Args, args=["--out", str(tmp_path / "broken"), *TOY])
-    with pytest.raises(RunFolderError, match="norm@0.json is no results file of a map"):
+    with pytest.raises(RunFolderError, match="effects.csv is no results file of a map"):
         recipe.measure(args)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -17,14 +17,19 @@ from tamiyo_trl.studies.measures.imposed import Judgement
 
 def read_decisions(path: Path) -> list[Decision]:
     """Read a file of decisions."""
+    with path.open(newline="") as file:
+        return decisions_of(list(csv.DictReader(file)))
+
+
+def decisions_of(rows: Sequence[Mapping[str, str]]) -> list[Decision]:
+    """Return the decisions of a file's lines, given as column: text."""
     casts: dict[str, Callable[[str], object]] = {
         "int": int,
         "float": float,
         "bool": lambda text: text == "True",
     }
     types = {item.name: casts[str(item.type)] for item in fields(Decision)}
-    with path.open(newline="") as file:
-        return [Decision(**{name: types[name](text) for name, text in row.items()}) for row in csv.DictReader(file)]  # type: ignore[arg-type]  # cast above
+    return [Decision(**{name: types[name](text) for name, text in row.items()}) for row in rows]  # type: ignore[arg-type]  # cast above
 
 
 @dataclass(frozen=True)

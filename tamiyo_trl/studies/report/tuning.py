@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tamiyo_trl.errors import ConfigError
-from tamiyo_trl.training.table import read_metrics
+from tamiyo_trl.studies.tables import RunKey, Tables
 
 
 def balanced_accuracy(curve: Mapping[str, np.ndarray], share: float = 0.25) -> float:
@@ -33,12 +33,13 @@ def balanced_accuracy(curve: Mapping[str, np.ndarray], share: float = 0.25) -> f
 
 
 def scores(results: Path, arms: Sequence[str], settings: Sequence[str], seeds: Sequence[int]) -> dict:
-    """Return {(arm, setting): scores of the seeds that are finished} of a folder <arm>/<setting>/seed_<n>/."""
+    """Return {(arm, setting): scores of the seeds that are finished} of a folder of tables."""
+    tables = Tables(results)
     found = {}
     for arm in arms:
         for setting in settings:
-            paths = [results / arm / setting / f"seed_{seed}" / "curve.csv" for seed in seeds]
-            found[arm, setting] = [balanced_accuracy(read_metrics(path)) for path in paths if path.exists()]
+            keys = [RunKey(arm, setting, str(seed)) for seed in seeds]
+            found[arm, setting] = [balanced_accuracy(tables.curve(key)) for key in keys if key in tables.runs]
     return found
 
 

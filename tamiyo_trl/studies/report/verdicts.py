@@ -20,6 +20,8 @@ from tamiyo_trl.studies.results import Finished, Study
 FIRST, SECOND = "lstm", "mlp"
 BETTER, WORSE, UNSURE = "better", "worse", "no difference shown"
 PERHAPS = "perhaps "
+TOO_FEW = "too few seeds to say"
+FEWEST_SEEDS = 3
 LEVEL = 0.05  # of the t-test
 
 
@@ -45,7 +47,12 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """`better` or `worse`, `perhaps` so where the t-test doubts it, or `no difference shown`."""
+        """`better` or `worse`, `perhaps` so where the t-test doubts it, or `no difference shown`.
+
+        Fewer than three training seeds are never worded better or worse.
+        """
+        if self.found.difference.n < FEWEST_SEEDS:
+            return TOO_FEW
         if not self.found.difference.excludes_zero:
             return UNSURE
         word = BETTER if (self.found.difference.mean < 0) == self.less_is_better else WORSE
@@ -113,7 +120,10 @@ def _sentence(found: list[Finding]) -> str:
     unsure = [_name(item) for item in against if item.verdict == UNSURE]
     if unsure:
         parts.append(f"no difference is shown in {', '.join(unsure)}")
-    resets = [item for item in found if item.disturbed and "reset at" in item.metric]
+    few = [_name(item) for item in against if item.verdict == TOO_FEW]
+    if few:
+        parts.append(f"there are too few seeds to say anything of {', '.join(few)}")
+    resets = [item for item in found if item.disturbed and "reset at" in item.metric and item.verdict != TOO_FEW]
     if resets:
         harmful = [item for item in resets if item.verdict in (WORSE, PERHAPS + WORSE)]
         costs = ", ".join(f"{_name(item).removeprefix('hidden state reset ')} {_brief(item)}" for item in harmful)

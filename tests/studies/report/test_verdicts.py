@@ -111,6 +111,15 @@ def test_what_the_t_test_doubts_is_said_with_perhaps(study):
     assert "is perhaps better than the MLP in final test accuracy (+2.0 [" in verdicts(study)[0]
 
 
+@pytest.mark.parametrize(("seeds", "said"), [(2, "too few seeds to say"), (3, "worse")])
+def test_fewer_than_three_seeds_are_never_worded_better_or_worse(study, seeds, said):
+    for runs in study.arms.values():
+        del runs[seeds:]
+    assert findings(study, "minimal")[0].verdict == said
+    (sentence,) = verdicts(study)
+    assert ("better" in sentence or "worse" in sentence or "hurts" in sentence) == (seeds == 3)
+
+
 def test_nothing_is_said_before_a_pair_is_finished(tmp_path):
     empty = Study(tmp_path, TINY)
     assert (verdicts(empty), findings(empty, "minimal")) == ([], [])
