@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import re
 import shlex
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import tyro
 
 from tamiyo_trl.studies.effects.file import read_measured
 from tamiyo_trl.studies.effects.map import acceptance
@@ -33,9 +35,9 @@ def recipe() -> ModuleType:
 def test_a_committed_map_is_what_its_command_would_show(recipe, name):
     page = (MAPS / name / "README.md").read_text()
     (command,) = re.findall(r"^Made by `python recipes/map_effects.py ?(.*?)`", page, flags=re.M)
-    args = recipe.tyro.cli(recipe.Args, args=shlex.split(command))
+    args = tyro.cli(recipe.Args, args=shlex.split(command))
     assert args.folder == Path("docs/results/effects") / name
-    args = recipe.dataclasses.replace(args, out=str(MAPS / name))
+    args = dataclasses.replace(args, out=str(MAPS / name))
     recipe.prepare(args)  # the settings are those of the code: else RunFolderError
     effects = recipe.collect(args)
     for part in (best_table(effects), cull_table(effects)):

@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import tyro
 
 from tamiyo_trl.envs import GrowthConfig
 from tamiyo_trl.errors import RunFolderError
@@ -75,7 +76,7 @@ def test_choices_meet_the_same_hosts_and_are_measured(mapped):
 
 
 def test_the_page_charges_the_rent_of_the_gain_reward(recipe, mapped):
-    args = recipe.tyro.cli(recipe.Args, args=["--out", str(mapped), *TOY])
+    args = tyro.cli(recipe.Args, args=["--out", str(mapped), *TOY])
     effects = recipe.collect(args)
     columns = read_measured(mapped)["contrast", "wide@2"]
     # wide at 32 channels: 36 * 32^2 + 8 * 32 + 4 * 32^2 = 41,216 parameters.
@@ -156,6 +157,6 @@ def test_a_folder_of_another_map_is_left_alone(recipe, mapped, capsys):
 def test_a_broken_results_file_is_named(recipe, mapped, tmp_path):
     shutil.copytree(mapped, tmp_path / "broken")
     (tmp_path / "broken" / "effects.csv").write_text("deficit,choice,host_seed\ncontrast,norm@0,1")
-    args = recipe.tyro.cli(recipe.Args, args=["--out", str(tmp_path / "broken"), *TOY])
+    args = tyro.cli(recipe.Args, args=["--out", str(tmp_path / "broken"), *TOY])
     with pytest.raises(RunFolderError, match="effects.csv is no results file of a map"):
         recipe.measure(args)
