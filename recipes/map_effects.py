@@ -38,6 +38,7 @@ from tamiyo_trl.studies.effects.file import COLUMNS, nothing, read_measured, wri
 from tamiyo_trl.studies.effects.map import NEVER, Acceptance, Effects, acceptance
 from tamiyo_trl.studies.effects.picture import effects_map
 from tamiyo_trl.studies.effects.tables import best_table, cull_table, effects_table, quality_table
+from tamiyo_trl.studies.run import agree
 
 console = Console()
 
@@ -126,7 +127,7 @@ def prepare(args: Args) -> None:
     """
     path = args.folder / "settings.json"
     if path.exists():
-        if json.loads(path.read_text()) != settings(args):
+        if not agree(json.loads(path.read_text()), settings(args)):
             raise RunFolderError(f"{args.folder} holds a map with other settings; choose another --out or remove it")
         return
     write_json(path, settings(args))

@@ -113,7 +113,7 @@ def check_settings(run: Run, known: Mapping[str, Any], place: Path) -> None:
         RunFolderError: the settings are others.
     """
     settings = json.loads(json.dumps(dataclasses.asdict(run.plan), default=str))
-    if not _agree(_flat(dict(known["plan"])), settings):
+    if not agree(_flat(dict(known["plan"])), settings):
         raise RunFolderError(f"{place} holds a run with other settings; remove it or choose another folder")
 
 
@@ -126,10 +126,12 @@ def _flat(plan: dict[str, Any]) -> dict[str, Any]:
     return plan | controller | {"ppo": controller["ppo"] | scheduled}
 
 
-def _agree(saved: Any, present: Any) -> bool:
+def agree(saved: Any, present: Any) -> bool:
     """Return whether settings agree wherever both are known: a later version may know more of them."""
     if isinstance(saved, dict) and isinstance(present, dict):
-        return all(_agree(saved[name], present[name]) for name in saved.keys() & present.keys())
+        return all(agree(saved[name], present[name]) for name in saved.keys() & present.keys())
+    if isinstance(saved, list) and isinstance(present, list):
+        return len(saved) == len(present) and all(map(agree, saved, present))
     return bool(saved == present)
 
 
