@@ -63,6 +63,7 @@ class LeanCollector(Collector):
             IllegalActionError: at some step a mask forbade everything; the message names environment and step.
         """
         inner, stepper, policy = self._inner, self._stepper, self._policy
+        policy.networks.check_precision()
         if inner is None or stepper is None:
             batch: TensorDictBase = super().rollout()
             return batch

@@ -27,7 +27,7 @@ from tamiyo_trl.policies.memories.core import MemoryModule
 from tamiyo_trl.policies.memories.kinds import Memory, resolve
 from tamiyo_trl.policies.networks import Networks
 from tamiyo_trl.policies.normaliser import Normaliser
-from tamiyo_trl.policies.observations import AUTO, size_of
+from tamiyo_trl.policies.observations import AUTO, check_autoreset, size_of
 from tamiyo_trl.policies.trunks import Critic, SharedTrunk, TrunkConfig
 from tamiyo_trl.seeding import derive_seed
 from tamiyo_trl.transforms import FloatRewardSum, FrameStack, SideBySide, Snapshot
@@ -164,6 +164,8 @@ class ActorCritic(nn.Module):
         Raises:
             SpecError: it shows or takes something else; the message names every difference.
         """
+        self.networks.check_precision()
+        check_autoreset(env)
         differences = self.networks.interface.differences(self._reread(env))
         if differences:
             raise SpecError(f"the environment is not of the form the policy was made for: {'; '.join(differences)}")
@@ -174,6 +176,7 @@ class ActorCritic(nn.Module):
         Raises:
             SpecError: a missing entry, by name.
         """
+        self.networks.check_precision()
         present = batch.keys()
         for key in self.training_keys:
             if key not in present:

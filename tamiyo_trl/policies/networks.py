@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from tensordict import TensorDictBase
@@ -10,7 +10,7 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 
 from tamiyo_trl import keys
-from tamiyo_trl.errors import ConfigError
+from tamiyo_trl.errors import ConfigError, SpecError
 from tamiyo_trl.policies.heads.factors import Factors, factorise
 from tamiyo_trl.policies.initialisation import orthogonal
 from tamiyo_trl.policies.interface import Interface
@@ -54,6 +54,29 @@ class Networks(nn.Module):
             raise ConfigError(f"initial_logits must hold {len(bias)} numbers, one per action value: {initial_logits}")
         with torch.no_grad():
             bias.copy_(torch.as_tensor(initial_logits))
+
+    def check_precision(self) -> None:
+        """Check that numbers will be float32 throughout.
+
+        Raises:
+            SpecError: weights of another type, or autocast.
+        """
+        weights = next(self.parameters())
+        if weights.dtype is not torch.float32:
+            raise SpecError(f"the policy's weights are {weights.dtype}: only float32 is served")
+        if torch.is_autocast_enabled(weights.device.type):
+            raise SpecError(
+                f"autocast to {torch.get_autocast_dtype(weights.device.type)} is on: collection and update are served "
+                "in float32 only, since probability ratios need it; leave them out of torch.autocast"
+            )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Networks:
+        """Move to another device; raise SpecError for another type, which states and ratios are not kept in."""
+        moved = fn(torch.zeros(1)).dtype
+        if moved is not torch.float32:
+            raise SpecError(f"an actor-critic cannot be moved to {moved}: only float32 is served")
+        super()._apply(fn, recurse)
+        return self
 
     @property
     def state_keys(self) -> tuple[str, ...]:

@@ -85,3 +85,22 @@ def _primed(env: EnvBase) -> Iterator[Any]:
             if isinstance(transform, TensorDictPrimer):
                 yield from transform.primers.keys(True, True)
         env = env.base_env
+
+
+def check_autoreset(env: EnvBase) -> None:
+    """Check that the last observation of an episode is shown before the next one begins.
+
+    Raises:
+        SpecError: a Gymnasium vector environment that resets on the next step; TorchRL shows zeros in its place, which
+            the value of a truncated episode would be taken from.
+    """
+    while isinstance(env, TransformedEnv):
+        env = env.base_env
+    metadata = getattr(getattr(env, "_env", None), "metadata", None) or {}
+    mode = metadata.get("autoreset_mode") if isinstance(metadata, Mapping) else None
+    if getattr(mode, "name", "") == "NEXT_STEP":
+        raise SpecError(
+            "a Gymnasium vector environment in autoreset mode NEXT_STEP (GymEnv(num_envs=...)) hides the last "
+            "observation of an episode: use SerialEnv or ParallelEnv of single environments, or a vector environment "
+            "in AutoresetMode.SAME_STEP"
+        )

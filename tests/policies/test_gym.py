@@ -11,6 +11,7 @@ gymnasium = pytest.importorskip("gymnasium")
 import numpy as np  # noqa: E402 (after the skip)
 from torchrl.envs import GymEnv, GymWrapper, TransformedEnv  # noqa: E402
 
+from tamiyo_trl.collectors.collector import make_collector  # noqa: E402
 from tamiyo_trl.errors import SpecError  # noqa: E402
 from tamiyo_trl.objectives import PPOConfig, PPOLearner  # noqa: E402
 from tamiyo_trl.policies import make_actor_critic  # noqa: E402
@@ -72,3 +73,11 @@ def test_gym_environments_are_collected_and_trained_on(name: str, categorical: b
 def test_gym_environments_that_cannot_be_served_are_refused_by_name(name: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         make_actor_critic(GymEnv(name))
+
+
+def test_a_vector_environment_that_hides_an_episode_s_last_observation_is_refused():
+    env = GymEnv("CartPole-v1", num_envs=2, categorical_action_encoding=True)
+    actor_critic = make_actor_critic(env, "mlp", hidden_size=4, encoder_size=4)
+    with pytest.raises(SpecError, match="NEXT_STEP"):
+        make_collector(env, actor_critic, 32, 32)
+    env.close()
