@@ -151,7 +151,9 @@ class Study:
         path = self.folder / "log.npz"
         if not path.exists():
             self._show(self._done, self._done + self.sizes.log_episodes, "logging")
-            choices = sorted({(item.site, item.blueprint) for plan in table.plans(self.config) for item in plan})
+            plans = table.plans(self.config)
+            wanted = {table.best, *table.values.argmax(0).tolist()}
+            choices = sorted({(item.site, item.blueprint) for number in wanted for item in plans[number]})
             env = GrowthEnv(self.config, self.sizes.n_envs, self.sizes.seed + 1)
             wanderer = Wanderer(self.config, choices, self.sizes.seed + 1)
             steps = rollout_episodes(env, wanderer, self.sizes.log_episodes)

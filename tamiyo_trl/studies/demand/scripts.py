@@ -93,11 +93,11 @@ class Wanderer(TensorDictModuleBase):
 
     Args:
         config: What is played.
-        choices: Site and blueprint of what it plants.
+        choices: Site and blueprint of what it plants; what no script would plant tells little of the seeds they plant.
         seed: Root of its own random stream.
     """
 
-    PLANT, CULL, KEEP = 0.5, 0.06, 0.25  # chances in each step in which it may
+    PLANT, CULL, KEEP = 0.8, 0.06, 0.25  # chances in each step in which it may
 
     def __init__(self, config: GrowthConfig, choices: Sequence[tuple[int, int]], seed: int) -> None:
         super().__init__()
