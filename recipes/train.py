@@ -32,7 +32,7 @@ from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import EnvBase, TransformedEnv
 
 from tamiyo_trl import cli
-from tamiyo_trl.envs import make_growth_env
+from tamiyo_trl.envs import GrowthEnv, growth_env_makers
 from tamiyo_trl.envs.growth.family import make_family
 from tamiyo_trl.errors import ConfigError, RunFolderError
 from tamiyo_trl.evaluation import Episode, compare, evaluate
@@ -41,6 +41,7 @@ from tamiyo_trl.evaluation.comparison import Row
 from tamiyo_trl.evaluation.episode_log import write_episodes
 from tamiyo_trl.evaluation.plots import learning_curve, timeline
 from tamiyo_trl.evaluation.report import RunFacts, run_report
+from tamiyo_trl.files import write_json
 from tamiyo_trl.policies import ActorCritic
 from tamiyo_trl.studies.references import watching
 from tamiyo_trl.training import has_run
@@ -111,22 +112,27 @@ def run(args: Args, argv: list[str]) -> int:
     """Train, evaluate and report."""
     started = time.perf_counter()
     args, argv = settings_of_run(args, argv)
-    if not args.resume and (has_run(args.folder) or (args.folder / "config.json").exists()):
+    if not args.resume and has_run(args.folder):
         raise RunFolderError(
             f"{args.folder} already holds a run: add --resume to go on with it, or choose another --name"
         )
-    with closing(make_growth_env(args.run.env, args.run.n_envs, args.run.seed, args.processes)) as env:
-        actor_critic = make_controller(args.run, env)
-        updates = training(args.run, env, actor_critic, args.folder, resume=args.resume, tensorboard=args.tensorboard)
-        write_config(args, argv)
-        console.print(f"[bold]{args.folder}[/]: {args.run.episodes:,} episodes of {args.run.n_envs} hosts at once")
-        try:
+    env = GrowthEnv(args.run.env, args.run.n_envs, args.run.seed)
+    actor_critic = make_controller(args.run, env)
+    places = (
+        env if args.processes == 1 else growth_env_makers(args.run.env, args.run.n_envs, args.run.seed, args.processes)
+    )
+    resume = args.resume and has_run(args.folder)  # a run that was stopped before it kept anything starts again
+    updates = training(args.run, places, actor_critic, args.folder, resume=resume, tensorboard=args.tensorboard)
+    write_config(args, argv)
+    console.print(f"[bold]{args.folder}[/]: {args.run.episodes:,} episodes of {args.run.n_envs} hosts at once")
+    try:
+        with closing(updates):
             cli.show_training(updates, args.run.episodes, args.run.env.episode_steps, console)
-            results = meet_held_out_hosts(args, env, actor_critic)
-        except KeyboardInterrupt:
-            command = f"python recipes/train.py --name {args.name} --runs {args.runs} --resume"
-            console.print(f"\nstopped and saved; go on with: [bold]{command}[/]")
-            return cli.STOPPED
+        results = meet_held_out_hosts(args, env, actor_critic)
+    except KeyboardInterrupt:
+        command = f"python recipes/train.py --name {args.name} --runs {args.runs} --resume"
+        console.print(f"\nstopped and saved; go on with: [bold]{command}[/]")
+        return cli.STOPPED
     report(args, argv, results)
     console.print(f"done in {(time.perf_counter() - started) / 60:.1f} minutes")
     return 0
@@ -134,9 +140,7 @@ def run(args: Args, argv: list[str]) -> int:
 
 def write_config(args: Args, argv: list[str]) -> None:
     """Write every setting and the command line that gave it."""
-    args.folder.mkdir(parents=True, exist_ok=True)
-    settings = {"arguments": argv, "settings": dataclasses.asdict(args)}
-    (args.folder / "config.json").write_text(json.dumps(settings, indent=2, default=str) + "\n")
+    write_json(args.folder / "config.json", {"arguments": argv, "settings": dataclasses.asdict(args)})
 
 
 # ---- what is left when it has trained --------------------------------------------------------------------------------
@@ -154,7 +158,7 @@ def report(args: Args, argv: list[str], results: dict[str, list[Episode]]) -> No
         console.print(f"  {args.folder / name}", soft_wrap=True)
 
 
-def meet_held_out_hosts(args: Args, env: EnvBase, actor_critic: ActorCritic) -> dict[str, list[Episode]]:
+def meet_held_out_hosts(args: Args, env: GrowthEnv, actor_critic: ActorCritic) -> dict[str, list[Episode]]:
     """Return what the trained controller, the same before training, and every baseline make of the same held-out hosts.
 
     Controllers that have a results file already are read from it.
@@ -163,11 +167,7 @@ def meet_held_out_hosts(args: Args, env: EnvBase, actor_critic: ActorCritic) -> 
     watched = watching(shown) if shown.observation == "minimal" else shown  # what baselines can read
     results: dict[str, list[Episode]] = {}
     with ExitStack() as stack:
-        watched_env = env
-        if watched is not shown:
-            watched_env = stack.enter_context(
-                closing(make_growth_env(watched, args.run.n_envs, args.eval_seed, args.processes))
-            )
+        watched_env = env if watched is shown else GrowthEnv(watched, args.run.n_envs, args.eval_seed)
         contenders: dict[str, tuple[EnvBase, TensorDictModuleBase]] = {
             name: (TransformedEnv(env, learned.transforms()), learned.policy)
             for name, learned in ((args.run.memory, actor_critic), (UNTRAINED, make_controller(args.run, env)))

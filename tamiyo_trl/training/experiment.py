@@ -6,8 +6,9 @@ import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
-from torchrl.envs import EnvBase, TransformedEnv
+from torchrl.envs import EnvBase
 
+from tamiyo_trl.collectors.workers import EnvMaker
 from tamiyo_trl.envs import GrowthConfig
 from tamiyo_trl.envs.growth.actions import HEAD_NAMES
 from tamiyo_trl.errors import ConfigError
@@ -82,7 +83,7 @@ def make_controller(config: RunConfig, env: EnvBase) -> ActorCritic:
 
 def training(
     run: RunConfig,
-    env: EnvBase,
+    env: EnvBase | Sequence[EnvMaker],
     actor_critic: ActorCritic,
     directory: str | os.PathLike[str],
     *,
@@ -90,7 +91,9 @@ def training(
     tensorboard: bool = False,
     summaries: Sequence[Summary] = (growth_summary,),
 ) -> Generator[dict[str, float], None, None]:
-    """Return the iterator that trains `actor_critic` on `env` as configured, one update a step; see `train`.
+    """Return the iterator that trains `actor_critic` as configured, one update a step; see `train`.
+
+    `env` is the environment, or one maker for each worker process.
 
     Raises:
         ConfigError: settings that do not fit the environment or each other.
@@ -106,7 +109,7 @@ def training(
     )
     learner = PPOLearner(actor_critic, run.ppo, seed=run.seed, total_frames=run.frames)
     return train(
-        TransformedEnv(env, actor_critic.transforms()),
+        env,
         actor_critic,
         learner,
         config,

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -108,29 +109,50 @@ def test_baselines_meet_the_same_hosts_where_the_controller_sees_less(recipe, ru
     assert lines(tmp_path / "minimal") == lines(runs / "first")
 
 
-def test_interrupted_and_resumed_equals_uninterrupted(runs):
+@pytest.mark.parametrize(("processes", "number"), [(1, signal.SIGINT), (1, signal.SIGTERM), (2, signal.SIGINT)])
+def test_stopped_and_resumed_equals_uninterrupted(runs, processes, number):
+    """The signal reaches the whole group, workers included, as a terminal's Ctrl-C does."""
+    settings = ("--seed", "3", "--episodes", "24", "--processes", str(processes), *TOY)
+    name, whole = f"stopped-{processes}-{number}", "first"
+    if processes > 1:
+        whole = "shared-out"
+        assert call(runs, "--name", whole, *settings).returncode == 0
     process = subprocess.Popen(
-        command(runs, "--name", "stopped", "--seed", "3", "--episodes", "24", *TOY),
+        command(runs, "--name", name, *settings),
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),  # nohup ignores it
     )
-    table = runs / "stopped" / "metrics.csv"
-    deadline = time.monotonic() + 120
+    table = runs / name / "metrics.csv"
+    deadline = time.monotonic() + 240
     while not (table.exists() and len(table.read_text().splitlines()) > 2):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)
-    printed, _ = process.communicate(timeout=120)
+    os.killpg(process.pid, number)
+    printed, errors = process.communicate(timeout=240)
+    assert "Traceback" not in errors
     if process.returncode == 130:  # else it had finished before the signal came
-        assert "--name stopped" in printed.replace("\n", " ")
+        assert f"--name {name}" in printed.replace("\n", " ")
         assert "--resume" in printed
-        assert not (runs / "stopped" / "report.md").exists()
-        result = call(runs, "--name", "stopped", "--resume")
+        assert not (runs / name / "report.md").exists()
+        result = call(runs, "--name", name, "--resume")
         assert result.returncode == 0, result.stderr
-    assert table.read_bytes() == (runs / "first" / "metrics.csv").read_bytes()
-    assert (runs / "stopped" / "episodes.csv").read_bytes() == (runs / "first" / "episodes.csv").read_bytes()
+    assert table.read_bytes() == (runs / whole / "metrics.csv").read_bytes()
+    assert (runs / name / "episodes.csv").read_bytes() == (runs / whole / "episodes.csv").read_bytes()
+
+
+def test_a_run_that_was_killed_before_it_kept_anything_starts_again(runs, tmp_path):
+    (tmp_path / "early").mkdir()
+    shutil.copy(runs / "first" / "config.json", tmp_path / "early")
+    for extra in (("--resume",), ("--seed", "3", "--episodes", "24", *TOY)):
+        result = call(tmp_path, "--name", "early", *extra)
+        assert result.returncode == 0, result.stderr
+        assert (tmp_path / "early" / "metrics.csv").read_bytes() == (runs / "first" / "metrics.csv").read_bytes()
+        shutil.rmtree(tmp_path / "early" / "checkpoints")
+        (tmp_path / "early" / "metrics.csv").unlink()
 
 
 @pytest.mark.parametrize(
