@@ -3,6 +3,9 @@
     python recipes/ppo_in_torchrl.py                 # RecallEnv: 0.25 without memory, 1 at best
     python recipes/ppo_in_torchrl.py --world growth  # GrowthEnv: decide when to grow hosts that really train
 
+With seed 0 the first reaches a mean return of 0.73 after 160,000 frames. On GrowthEnv 16,000 frames of 32 envs
+show no gain yet (2.56 throughout); `recipes/train.py` starts from better habits and lets its rates fall.
+
 Read this first. `tamiyo_trl.training.train` does the same, faster, with checks, checkpoints and tables around it;
 tests/recipes/test_ppo_in_torchrl.py holds its loss and gradient equal to the ones computed here.
 """
