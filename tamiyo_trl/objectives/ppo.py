@@ -17,6 +17,7 @@ from tamiyo_trl.objectives.config import PPOConfig
 from tamiyo_trl.objectives.loss import SliceClipPPOLoss, kl_estimate
 from tamiyo_trl.objectives.metrics import Averages, StepLog, explained_variance, hidden_metrics
 from tamiyo_trl.objectives.refresh import renew
+from tamiyo_trl.objectives.row_checks import check_rows
 from tamiyo_trl.objectives.slices import Slices, as_rows
 from tamiyo_trl.objectives.value_norm import fold, initialise, make_value_norm
 from tamiyo_trl.policies import ActorCritic
@@ -98,13 +99,16 @@ class PPOLearner:
         """Learn from `batch` [*, T], which is left as it is, and return the update's metrics.
 
         Raises:
-            SpecError: the batch lacks an entry the update reads (hidden states, is_init, ...) or has no time dimension.
+            SpecError: the batch lacks an entry the update reads (hidden states, is_init, ...) or has no time dimension,
+                or its steps do not follow each other.
+            IllegalActionError: a stored action that its own stored mask forbids, or a mask that forbids everything.
             ConfigError: more minibatches than slices.
             RatioError: before any step, a probability ratio was not 1; the message names the likely cause.
             NonFiniteError: three optimiser steps in a row had a loss or gradient that was not finite.
         """
         self.actor_critic.check_batch(batch)
-        rows = as_rows(batch)
+        rows = as_rows(batch).detach()
+        check_rows(self.actor_critic, rows)
         if rows.device != self._device:
             rows = rows.to(self._device)
         Slices.check(rows.shape[0], rows.shape[1], self.config.slice_len, self.config.minibatches)
