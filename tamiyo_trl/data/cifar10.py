@@ -12,7 +12,9 @@ import shlex
 import tarfile
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,13 +28,17 @@ from tamiyo_trl.seeding import generator
 import_torchvision()
 
 from torchvision.datasets import CIFAR10  # noqa: E402 - the import above comes first
-from torchvision.datasets.utils import calculate_md5, extract_archive  # noqa: E402
+from torchvision.datasets.utils import calculate_md5  # noqa: E402
 from torchvision.transforms.v2 import functional as F  # noqa: E402
 
 SPLIT_SEED = 20261123
 VAL_SHARE = 0.1  # of the 50,000 images of the training set
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of the training set, per channel
 IMAGE_SIZES = (16, 32)
+ARRAYS = {(f"{module}.multiarray", "_reconstruct") for module in ("numpy.core", "numpy._core")} | {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+}  # all that the batch files name
 PADDING_SHARE = 8  # a crop moves by up to size / 8 pixels each way: 4 at 32
 
 Split = tuple[Tensor, Tensor]
@@ -120,12 +126,29 @@ def load_splits(root: Path, image_size: int) -> tuple[Split, Split, Split]:
     return (images[train], labels[train]), (images[val], labels[val]), test
 
 
+class _Batch(pickle.Unpickler):
+    """Reads a batch file, a dict with an array, and refuses every other object a pickle may name."""
+
+    def find_class(self, module: str, name: str) -> object:
+        """Return what builds an array."""
+        if (module, name) not in ARRAYS:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which no batch holds")
+        return super().find_class(module, name)
+
+    @classmethod
+    def read(cls, path: Path) -> dict[str, Any]:
+        """Return the content of a batch file."""
+        with path.open("rb") as file:
+            return cls(file, encoding="latin1").load()
+
+
 def _load(root: Path, train: bool, image_size: int) -> Split:
     try:
-        data = CIFAR10(str(root), train=train)
-        images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
-        labels = torch.tensor(data.targets, dtype=torch.long)
-    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        names = CIFAR10.train_list if train else CIFAR10.test_list
+        batches = [_Batch.read(root / CIFAR10.base_folder / name) for name, _ in names]
+        images = torch.from_numpy(np.concatenate([batch["data"] for batch in batches])).reshape(-1, 3, 32, 32)
+        labels = torch.tensor([label for batch in batches for label in batch["labels"]], dtype=torch.long)
+    except (pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{root / CIFAR10.base_folder} is not of CIFAR-10's form ({error}); {_advice(root)}") from error
     if len(images) != len(labels) or not len(labels) or int(labels.min()) < 0 or int(labels.max()) > 9:
         raise DataError(
@@ -160,7 +183,8 @@ def _fault(root: Path) -> str:
         if found != CIFAR10.tgz_md5:
             return f"{archive} is damaged or truncated: its md5 is {found}, not {CIFAR10.tgz_md5}"
         try:
-            extract_archive(archive, root)
+            with tarfile.open(archive) as tar:
+                tar.extractall(root, filter="data")  # nothing outside of root, no devices, no foreign owners
         except (tarfile.TarError, EOFError, OSError) as error:
             return f"{archive} cannot be unpacked ({error})"
     if not folder.is_dir():

@@ -25,7 +25,10 @@ from tamiyo_trl.files import write_whole
 
 FORMAT = "tamiyo_trl checkpoint"
 VERSION = 1
+HEADER = {"format": str, "version": int, "bytes": int, "sha256": str}
 HEADER_LIMIT = 4096  # bytes
+# What torch.load raises for bodies that it did not write, by what is in them.
+UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError)
 PATTERN = re.compile(r"checkpoint_(\d{8,})\.pt")
 SCALARS = (bool, int, float, str, bytes, type(None), torch.Tensor, torch.Size, torch.dtype, torch.device)
 
@@ -116,11 +119,13 @@ def _decode(content: bytes) -> dict[str, Any]:
     try:
         header = json.loads(line)
         known = isinstance(header, dict) and header.get("format") == FORMAT
-    except ValueError:
+    except (ValueError, RecursionError):
         known = False
     if not known:
         started = not newline and b'{"format": "'.startswith(line[:12])
         raise CheckpointError("truncated within its first line" if started else f"not a {FORMAT}")
+    if header.keys() != HEADER.keys() or any(type(header[name]) is not kind for name, kind in HEADER.items()):
+        raise CheckpointError(f"damaged: its first line is not of {', '.join(HEADER)}")
     if header["version"] != VERSION:
         raise CheckpointError(f"version {header['version']}; this library reads version {VERSION}")
     body = content[len(line) + 1 :]
@@ -130,9 +135,12 @@ def _decode(content: bytes) -> dict[str, Any]:
     if hashlib.sha256(body).hexdigest() != header["sha256"]:
         raise CheckpointError("damaged: its checksum does not match")
     try:
-        return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
+        state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
         raise CheckpointError(f"holds objects this library does not read ({error})") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"holds a {type(state).__name__}, not a state")
+    return state
 
 
 def _advice(path: Path) -> str:

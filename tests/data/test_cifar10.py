@@ -8,6 +8,7 @@ import pickle
 import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -278,3 +279,23 @@ def test_no_other_module_imports_torchvision():
     assert found == {"cifar10.py"}
     # Nor is that one imported unless its task is asked for.
     assert "cifar10" not in re.findall(r"^from \.(\w+) import", (package / "data" / "__init__.py").read_text(), re.M)
+
+
+def test_a_batch_that_names_anything_but_an_array_is_refused_unread(tmp_path):
+    path = tmp_path / "data_batch_1"
+    path.write_bytes(b"cos\nmkdir\n(V" + str(tmp_path / "evil").encode() + b"\ntR.")
+    with pytest.raises(pickle.UnpicklingError, match=r"names os\.mkdir"):
+        module._Batch.read(path)
+    assert not (tmp_path / "evil").exists()
+
+
+def test_an_archive_with_the_right_checksum_writes_nothing_outside_of_its_folder(tmp_path, monkeypatch):
+    root = tmp_path / "root"
+    root.mkdir()
+    path = root / module.CIFAR10.filename
+    with tarfile.open(path, "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("../evil"))
+    monkeypatch.setattr(module.CIFAR10, "tgz_md5", module.calculate_md5(path))
+    with pytest.raises(DataError, match="cannot be unpacked"):
+        module.find(DataSource(root=str(root)))
+    assert not (tmp_path / "evil").exists()

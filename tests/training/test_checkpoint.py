@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from tamiyo_trl.errors import CheckpointError
 from tamiyo_trl.training import list_checkpoints, load_checkpoint, save_checkpoint
-from tamiyo_trl.training.checkpoint import checkpoint_path
+from tamiyo_trl.training.checkpoint import FORMAT, VERSION, checkpoint_path
 
 LEAVES = st.one_of(st.integers(), st.floats(allow_nan=False), st.text(max_size=5), st.booleans(), st.none())
 STATES = st.dictionaries(
@@ -145,3 +147,62 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="cannot write checkpoint"):
         save_checkpoint(tmp_path / "file" / "checkpoint_00000001.pt", {})
+
+
+@pytest.mark.parametrize("word", ["version", "bytes", "sha256"])
+def test_a_damaged_word_of_the_first_line_is_damage_and_does_not_spoil_the_advice(two, word):
+    """For the newest file and, through the advice, for an older one."""
+    for path in reversed(two):
+        path.write_bytes(path.read_bytes().replace(word.encode(), word[::-1].encode(), 1))
+        with pytest.raises(CheckpointError, match="damaged: its first line"):
+            load_checkpoint(two[1])
+
+
+@pytest.mark.parametrize("size", [None, True, "10", 1.0])
+def test_a_size_that_is_no_integer_is_damage(two, size):
+    line, _, body = two[1].read_bytes().partition(b"\n")
+    two[1].write_bytes(json.dumps(json.loads(line) | {"bytes": size}).encode() + b"\n" + body)
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(two[1])
+
+
+@pytest.mark.parametrize("content", [[1, 2], 3.0, torch.zeros(2)])
+def test_what_is_no_mapping_is_no_state(two, content):
+    _write(two[1], content)
+    with pytest.raises(CheckpointError, match="not a state"):
+        load_checkpoint(two[1])
+
+
+@pytest.mark.parametrize("body", [b"", b"x" * 100, b"\x80\x04.", b"hello.txt" + bytes(2000)])
+def test_a_body_of_another_kind_with_the_right_checksum_is_refused(two, body):
+    _write_body(two[1], body)
+    with pytest.raises(CheckpointError, match="does not read"):
+        load_checkpoint(two[1])
+
+
+def test_brackets_without_end_are_no_checkpoint(two):
+    two[1].write_bytes(b"[" * 4000 + b"\n")
+    with pytest.raises(CheckpointError, match="not a tamiyo_trl checkpoint"):
+        load_checkpoint(two[1])
+
+
+def test_a_write_that_fails_leaves_no_temporary_file(two, monkeypatch):
+    def full(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    before = sorted(two[0].parent.iterdir())
+    with pytest.raises(CheckpointError, match="No space left"):
+        save_checkpoint(checkpoint_path(two[0].parent, 30), {"updates": 30})
+    assert sorted(two[0].parent.iterdir()) == before
+
+
+def _write(path: Path, content: object) -> None:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    _write_body(path, buffer.getvalue())
+
+
+def _write_body(path: Path, body: bytes) -> None:
+    header = {"format": FORMAT, "version": VERSION, "bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+    path.write_bytes(json.dumps(header).encode() + b"\n" + body)

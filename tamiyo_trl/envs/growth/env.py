@@ -6,6 +6,7 @@ what it is worth in `rewards.py`, what is seen of it in `observations.py`.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from tamiyo_trl.envs.growth.readings import Readings
 from tamiyo_trl.envs.growth.rewards import pay, reward_parts
 from tamiyo_trl.envs.growth.situation import situation_text
 from tamiyo_trl.envs.growth.world import World
-from tamiyo_trl.errors import ConfigError
+from tamiyo_trl.errors import CheckpointError, ConfigError, IllegalActionError
 from tamiyo_trl.seeding import generator
 
 
@@ -104,8 +105,13 @@ class GrowthEnv(EnvBase):
         return self._show(self.world.shown, nowhere, unpaid).update(self._end_flags(nowhere))
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
+        action = tensordict[keys.ACTION]
+        if action.dtype != torch.long or action.shape != self.action_spec.shape:
+            raise IllegalActionError(
+                f"an action is int64 {list(self.action_spec.shape)}, got {action.dtype} {list(action.shape)}"
+            )
         before = self.world.shown.clone()
-        outcome = self.world.step(tensordict[keys.ACTION].cpu())
+        outcome = self.world.step(action.cpu())
         self._before = before
         parts = pay(self.config.reward, outcome, self.config.rewards)
         shown = self._show(before, outcome.fault, parts)
@@ -174,12 +180,31 @@ class GrowthEnv(EnvBase):
         ended = ended[:, None].to(self.device)
         return {keys.DONE: ended, keys.TERMINATED: ended.clone(), keys.TRUNCATED: torch.zeros_like(ended)}
 
+    def _described(self) -> dict[str, str]:
+        """Return every setting by name, as text."""
+        settings = {name.name: repr(getattr(self.config, name.name)) for name in dataclasses.fields(self.config)}
+        return settings | {"n_envs": repr(self.n_envs)}
+
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return the whole live state, random streams included."""
-        return {"world": self.world.state_dict(), "action_rng": self._action_rng.get_state()}
+        return {
+            "config": self._described(),
+            "world": self.world.state_dict(),
+            "action_rng": self._action_rng.get_state(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        """Restore what `state_dict` returned; the next step gives the numbers it would have given."""
+        """Restore what `state_dict` returned; the next step gives the numbers it would have given.
+
+        Raises:
+            CheckpointError: the state is of hosts of another configuration, named; nothing has happened then.
+        """
+        saved, present = state_dict.get("config", {}), self._described()
+        for name in sorted(saved.keys() | present.keys()):
+            if saved.get(name) != present.get(name):
+                raise CheckpointError(
+                    f"the state is of hosts with {name} = {saved.get(name)}, these have {present.get(name)}"
+                )
         self.world.load_state_dict(state_dict["world"])
         self._before = self.world.shown.clone()
         self._action_rng.set_state(state_dict["action_rng"])

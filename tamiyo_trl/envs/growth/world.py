@@ -115,6 +115,7 @@ class World:
         self.shown.assign(rows, fresh)
         self.history.reset(rows, self.readings)
         self.paid_accuracy[rows] = self.readings.val_accuracy[rows]
+        self.final_accuracy[rows] = 0.0
 
     def step(self, action: Tensor) -> Outcome:
         """Let one epoch pass under these actions, int64 [E, 3].

@@ -11,7 +11,7 @@ from torchrl.envs.utils import check_env_specs
 
 from tamiyo_trl.envs import GrowthConfig, GrowthEnv, HostTrainingConfig, LifecycleConfig
 from tamiyo_trl.envs.growth.actions import growth_actions
-from tamiyo_trl.errors import ConfigError, IllegalActionError
+from tamiyo_trl.errors import CheckpointError, ConfigError, IllegalActionError
 from tamiyo_trl.seeds import Stage
 from tamiyo_trl.seeds.lifecycle import Op
 
@@ -261,3 +261,35 @@ def test_spec_setting_counts_as_the_reference():
 def test_impossible_settings_are_refused_before_any_work(wrong, message):
     with pytest.raises(ConfigError, match=message):
         GrowthEnv(dataclasses.replace(GrowthConfig(), **wrong), n_envs=1)
+
+
+@pytest.mark.parametrize("action", [torch.zeros(2, 3, dtype=torch.int32), torch.zeros(2, 3), torch.zeros(2, 3).bool()])
+def test_an_action_of_another_type_is_refused_before_anything_happens(tiny, action):
+    env = GrowthEnv(tiny, n_envs=2, seed=1)
+    tensordict = env.reset()
+    before = env.world.readings.clone()
+    with pytest.raises(IllegalActionError, match="an action is int64"):
+        env._step(tensordict.set("action", action))
+    assert torch.equal(env.world.readings.step, before.step)
+    assert torch.equal(env.world.readings.val_accuracy, before.val_accuracy)
+
+
+def test_a_fresh_episode_shows_no_final_accuracy(tiny):
+    env = GrowthEnv(tiny, n_envs=2, seed=1)
+    seen = play(env, [[WAIT, WAIT]] * tiny.episode_steps)
+    assert (seen[-1]["info", "final_accuracy"] > 0).all()
+    assert not env.world.final_accuracy.any()
+    assert not env.reset()["info", "final_accuracy"].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("reward", "sparse"), ("blueprints", ("wide",)), ("training", HostTrainingConfig(lr=0.01))],
+)
+def test_a_state_of_other_hosts_is_refused_by_name(tiny, name, value):
+    state = GrowthEnv(tiny, n_envs=2, seed=1).state_dict()
+    other = GrowthEnv(dataclasses.replace(tiny, **{name: value}), n_envs=2, seed=1)
+    with pytest.raises(CheckpointError, match=f"hosts with {name} = "):
+        other.load_state_dict(state)
+    with pytest.raises(CheckpointError, match="hosts with n_envs = 2, these have 3"):
+        GrowthEnv(tiny, n_envs=3, seed=1).load_state_dict(state)
