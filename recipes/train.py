@@ -46,6 +46,7 @@ from tamiyo_trl.policies import ActorCritic
 from tamiyo_trl.studies.references import watching
 from tamiyo_trl.training import has_run
 from tamiyo_trl.training.experiment import RunConfig, make_controller, training
+from tamiyo_trl.training.folder_lock import FolderLock
 from tamiyo_trl.training.table import read_metrics
 
 console = Console()
@@ -80,13 +81,15 @@ class Args:
 
     def __post_init__(self) -> None:
         n_envs, seed = self.run.n_envs, self.run.seed
+        if n_envs < 1 or self.threads < 1:
+            raise ConfigError(f"n_envs and threads must be at least 1, got {n_envs} and {self.threads}")
         if self.eval_episodes < 1 or self.eval_episodes % n_envs:
             raise ConfigError(f"eval_episodes must be a positive multiple of n_envs={n_envs}, got {self.eval_episodes}")
         if self.processes < 1 or n_envs % self.processes:
             raise ConfigError(f"n_envs must be a multiple of processes: {n_envs} is not of {self.processes}")
         if seed == self.eval_seed:
             raise ConfigError(f"eval_seed must differ from seed, both are {seed}: held-out hosts are never trained on")
-        if not self.name or Path(self.name).name != self.name:
+        if not self.name or self.name == ".." or Path(self.name).name != self.name:
             raise ConfigError(f"name must be a plain folder name, got {self.name!r}")
 
     @property
@@ -102,7 +105,10 @@ def settings_of_run(args: Args, argv: list[str]) -> tuple[Args, list[str]]:
     path = args.folder / "config.json"
     if not path.exists():
         raise RunFolderError(f"{args.folder} holds no run to resume")
-    saved = json.loads(path.read_text())["arguments"]
+    try:
+        saved = json.loads(path.read_text())["arguments"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise RunFolderError(f"{path} is damaged ({error}): the run cannot be resumed") from error
     args = cli.parse(Args, __doc__, [*saved, *argv])
     torch.set_num_threads(args.threads)
     return args, saved
@@ -140,7 +146,12 @@ def run(args: Args, argv: list[str]) -> int:
 
 def write_config(args: Args, argv: list[str]) -> None:
     """Write every setting and the command line that gave it."""
-    write_json(args.folder / "config.json", {"arguments": argv, "settings": dataclasses.asdict(args)})
+    try:
+        args.folder.mkdir(parents=True, exist_ok=True)
+        with closing(FolderLock(args.folder)):
+            write_json(args.folder / "config.json", {"arguments": argv, "settings": dataclasses.asdict(args)})
+    except OSError as error:
+        raise RunFolderError(f"cannot write to {args.folder}: {error.strerror}") from error
 
 
 # ---- what is left when it has trained --------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ LOCK = ".lock"
 
 
 class FolderLock:
-    """Holds `folder` for this process until `release`; the system releases it however the process ends.
+    """Holds `folder` for this process until `close`; the system releases it however the process ends.
 
     The file stays, empty of meaning: who holds the lock is what the system says, the text in it only helps a reader.
     """
@@ -39,7 +39,7 @@ class FolderLock:
         os.ftruncate(self._file, 0)
         os.write(self._file, f"{os.getpid()}\n".encode())
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Let others write to the folder; a second call does nothing."""
         if self._file >= 0:
             os.close(self._file)

@@ -151,7 +151,9 @@ class _Run:
                 folder = RunFolder(directory, keep=config.keep_checkpoints, tensorboard=config.tensorboard)
                 stack.callback(folder.close)
                 if resume:
-                    self._restore(folder.load(), source)
+                    saved = folder.load()
+                    self._restore(saved, source)
+                    folder.trim(saved)  # only now: a resume that is refused leaves the folder as it was
                 else:
                     self._save(folder, source)
             batches = iter(source)

@@ -68,22 +68,27 @@ class RunFolder:
         save_checkpoint(path, {"columns": columns, **state}, keep=self._keep)
 
     def load(self) -> dict[str, Any]:
-        """Return the newest checkpoint's state, and trim the tables to it.
+        """Return the newest checkpoint's state; the folder stays as it is.
 
         Raises:
             CheckpointError: the newest checkpoint does not load.
-            RunFolderError: the tables end before it.
         """
-        state = load_checkpoint(self.path / "checkpoints")
+        return load_checkpoint(self.path / "checkpoints")
+
+    def trim(self, state: Mapping[str, Any]) -> None:
+        """Trim the tables to the checkpoint with this state, from where the run goes on.
+
+        Raises:
+            RunFolderError: the tables do not hold what the checkpoint was written after.
+        """
         self._metrics.trim(state["updates"], state["columns"]["metrics"])
         self._timings.trim(state["updates"], state["columns"]["timings"])
-        return state
 
     def close(self) -> None:
         """Close the loggers and let others write here."""
         for logger in (self._metrics, self._timings, *self._extra):
             logger.close()
-        self._lock.release()
+        self._lock.close()
 
 
 def check_tensorboard() -> None:

@@ -26,9 +26,9 @@ def test_the_second_writer_is_told_who_writes(tmp_path):
     lock = FolderLock(tmp_path)
     with pytest.raises(RunFolderError, match=rf"being written by another process \(number {os.getpid()}\)"):
         FolderLock(tmp_path)
-    lock.release()
-    lock.release()
-    FolderLock(tmp_path).release()
+    lock.close()
+    lock.close()
+    FolderLock(tmp_path).close()
 
 
 @pytest.mark.slow
@@ -39,7 +39,7 @@ def test_a_killed_writer_holds_nothing(tmp_path):
         with pytest.raises(RunFolderError, match=rf"number {process.pid}\)"):
             FolderLock(tmp_path)
         process.send_signal(signal.SIGKILL)
-    FolderLock(tmp_path).release()
+    FolderLock(tmp_path).close()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
