@@ -32,11 +32,11 @@ from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torchrl.envs import EnvBase, GymWrapper, TransformedEnv
 
-from tamiyo_trl import cli
+from tamiyo_trl import cli, keys
 from tamiyo_trl.errors import ConfigError, RunFolderError
 from tamiyo_trl.files import write_json
 from tamiyo_trl.objectives import PPOConfig, PPOLearner
-from tamiyo_trl.policies import ActorCriticOptions, SeparateTrunks, SharedTrunk, make_actor_critic
+from tamiyo_trl.policies import ActorCriticOptions, PrivilegedCritic, SeparateTrunks, SharedTrunk, make_actor_critic
 from tamiyo_trl.policies.trunks import Critic
 from tamiyo_trl.seeding import derive_seed
 from tamiyo_trl.training import TrainConfig, train
@@ -44,7 +44,11 @@ from tamiyo_trl.transforms import PreviousAction
 
 LATE = 0.1  # share of the frames, the last ones, over whose episodes the reported return is averaged
 PACKAGES = ("torch", "torchrl", "tensordict", "popgym", "gymnasium", "numpy")
-TRUNKS: dict[str, Critic] = {"shared": SharedTrunk(), "separate": SeparateTrunks()}
+CRITICS: dict[str, Critic] = {
+    "shared": SharedTrunk(),
+    "separate": SeparateTrunks(),
+    "privileged": PrivilegedCritic(memory="lstm"),
+}
 LEARNER = PPOConfig(slice_len=128, lr=1e-3, lr_end=0.0, entropy_coeff=0.01, entropy_end=0.01, target_kl=math.inf)
 
 
@@ -63,7 +67,8 @@ class Args:
         memory: The policy's memory.
         hidden_size: Units of the memory.
         encoder_size: Units of the encoder before it.
-        trunks: Whether policy and value share encoder and memory.
+        trunks: Whether policy and value share encoder and memory; privileged: each has its own and the value sees the
+            full state.
         threads: Intra-op threads; more than 1 is slower for networks this small.
         ppo: The learner's settings.
     """
@@ -78,7 +83,7 @@ class Args:
     memory: Literal["lstm", "gru", "mlp", "frames"] = "lstm"
     hidden_size: int = 128
     encoder_size: int = 128
-    trunks: Literal["shared", "separate"] = "separate"
+    trunks: Literal["shared", "separate", "privileged"] = "separate"
     threads: int = 1
     ppo: PPOConfig = LEARNER
 
@@ -129,8 +134,11 @@ def popgym_class(name: str) -> Callable[[], Any]:
     return found
 
 
-def make_env(name: str, n_envs: int, seed: int) -> EnvBase:
-    """Return `n_envs` POPGym environments as one batched environment: flat float observation, previous action in it."""
+def make_env(name: str, n_envs: int, seed: int, shows_state: bool = False) -> EnvBase:
+    """Return `n_envs` POPGym environments as one batched environment: flat float observation, previous action in it.
+
+    With `shows_state` the full state stands beside it as "privileged".
+    """
     cls = popgym_class(name)
     from gymnasium.spaces import Discrete, MultiDiscrete
     from gymnasium.vector import AutoresetMode, SyncVectorEnv
@@ -138,6 +146,8 @@ def make_env(name: str, n_envs: int, seed: int) -> EnvBase:
 
     def one() -> Any:
         env = DtypeObservation(FlattenObservation(cls()), np.float32)
+        if shows_state:
+            env = beside_its_state(env)
         if isinstance(env.action_space, MultiDiscrete):  # TorchRL misreads heads of one size: one head of all pairs
             sizes = env.action_space.nvec
             whole = Discrete(int(sizes.prod()))
@@ -153,10 +163,26 @@ def make_env(name: str, n_envs: int, seed: int) -> EnvBase:
     return TransformedEnv(env, PreviousAction())
 
 
+def beside_its_state(env: Any) -> Any:
+    """Return a POPGym environment that shows its full state, flat, as "privileged" beside the observation."""
+    from gymnasium.spaces import Box, Dict
+    from gymnasium.spaces.utils import flatdim, flatten
+    from gymnasium.wrappers import TransformObservation
+
+    whole = env.unwrapped
+    space = Box(-np.inf, np.inf, (flatdim(whole.state_space),), np.float32)
+
+    def show(observation: Any) -> dict[str, Any]:
+        state = flatten(whole.state_space, whole.get_state()).astype(np.float32)
+        return {keys.OBSERVATION: observation, keys.PRIVILEGED: state}
+
+    return TransformObservation(env, show, Dict({keys.OBSERVATION: env.observation_space, keys.PRIVILEGED: space}))
+
+
 def learn(name: str, seed: int, args: Args, show: Callable[[Mapping[str, float]], None]) -> dict[str, Any]:
     """Train one run, showing the metrics of every update; return its record."""
-    env = make_env(name, args.n_envs, seed)
-    options = ActorCriticOptions(critic=TRUNKS[args.trunks])
+    env = make_env(name, args.n_envs, seed, shows_state=args.trunks == "privileged")
+    options = ActorCriticOptions(critic=CRITICS[args.trunks])
     actor_critic = make_actor_critic(
         env,
         args.memory,

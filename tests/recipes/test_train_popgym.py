@@ -94,3 +94,14 @@ def test_runs_of_other_settings_are_not_mixed(recipe, tmp_path, capsys):
     assert recipe.main(arguments) == 0
     assert recipe.main([*arguments, "--env", "RepeatFirstEasy", "--ppo.lr", "0.1"]) == 2
     assert "is of other settings (lr): choose another --label" in capsys.readouterr().err
+
+
+def test_a_privileged_critic_is_shown_the_full_state_beside_what_the_policy_sees(recipe):
+    env = recipe.make_env("PositionOnlyCartPoleEasy", 2, seed=0, shows_state=True)
+    shown = env.reset()
+    assert shown["privileged"].shape == (2, 4)
+    assert shown["observation"].shape[-1] < 2 + 4
+    torch.testing.assert_close(shown["privileged"][:, [0, 2]], shown["observation"][:, :2])
+    after = env.rand_step(shown)["next"]
+    torch.testing.assert_close(after["privileged"][:, [0, 2]], after["observation"][:, :2])
+    assert (after["privileged"] != shown["privileged"]).all()
