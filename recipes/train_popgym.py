@@ -173,7 +173,7 @@ def beside_its_state(env: Any) -> Any:
     space = Box(-np.inf, np.inf, (flatdim(whole.state_space),), np.float32)
 
     def show(observation: Any) -> dict[str, Any]:
-        state = flatten(whole.state_space, whole.get_state()).astype(np.float32)
+        state = np.asarray(flatten(whole.state_space, whole.get_state()), np.float32)
         return {keys.OBSERVATION: observation, keys.PRIVILEGED: state}
 
     return TransformObservation(env, show, Dict({keys.OBSERVATION: env.observation_space, keys.PRIVILEGED: space}))
