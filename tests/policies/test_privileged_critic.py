@@ -151,7 +151,7 @@ def test_statistics_of_the_entries_are_their_own_and_part_of_the_state() -> None
     learner, batch = PPOLearner(actor_critic, LEARN), collect(actor_critic)
     learner.update(batch)
     found = actor_critic.normalisers[keys.PRIVILEGED]
-    torch.testing.assert_close(found.mean, batch[keys.PRIVILEGED].mean((0, 1)))
+    torch.testing.assert_close(found.mean.float(), batch[keys.PRIVILEGED].mean((0, 1)))
     twin = PPOLearner(make(seed=1), LEARN)
     twin.load_state_dict(copy.deepcopy(learner.state_dict()))
     following = collect(actor_critic, seed=5)
