@@ -119,5 +119,5 @@ def _facts(study: Study, command: str) -> str:
         )
     known: dict[str, str] = next((runs[0].facts["versions"] for runs in study.arms.values()), {})
     lines.append("- versions: " + ", ".join(f"{name} {number}" for name, number in known.items()))
-    lines.append("- every run's settings: `<arm>/seed_<n>/run.json`; learning curves, episodes, decisions beside it")
+    lines.append("- every run's settings: `runs.json`; learning curves, episodes, decisions in the tables beside it")
     return "\n".join(lines)

@@ -27,14 +27,14 @@ def test_tables_of_accuracy(committed):
     config = study.config
     names = [deficit.name for deficit in make_family(config.family, config.image_size, config.task).deficits]
     for shown in (tables.accuracy_table(study), tables.difference_table(study), tables.deficit_table(study, names)):
-        assert len(shown.splitlines()) > 3
+        assert len(shown.splitlines()) >= 3  # at least one row
         assert shown in page
 
 
 def test_tables_of_ablations_and_of_the_probe(committed):
     study, page = committed
     for shown in (tables.ablation_table(study), tables.probe_table(study)):
-        assert len(shown.splitlines()) > 3
+        assert len(shown.splitlines()) >= 3  # at least one row
         assert shown in page
 
 
