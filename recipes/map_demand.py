@@ -15,27 +15,28 @@ import json
 import shlex
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
-import tyro
 from rich.console import Console
 from rich.markdown import Markdown
 
-from tamiyo_trl.cli import progress_display
+from tamiyo_trl import cli
 from tamiyo_trl.envs import GrowthConfig
-from tamiyo_trl.errors import RunFolderError, TamiyoError
+from tamiyo_trl.errors import RunFolderError
 from tamiyo_trl.files import write_json, write_rows
 from tamiyo_trl.studies.demand.knowledge import BAD
 from tamiyo_trl.studies.demand.measure import Sizes, Study
 from tamiyo_trl.studies.demand.page import make_page
 from tamiyo_trl.studies.demand.picture import draw_demand
 from tamiyo_trl.studies.demand.readings import FOLDS
+from tamiyo_trl.studies.demand.students import Lessons
 from tamiyo_trl.studies.demand.summary import DEMAND_COLUMNS, READABILITY_COLUMNS, demand, demand_rows, readability
 from tamiyo_trl.studies.demand.worlds import free_world, make_world
 
 console = Console()
+NAMES = {Sizes: "sizes", GrowthConfig: "env", Lessons: "lessons"}  # in the files of settings
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Args:
         out: Folder of all worlds' results.
         threads: Intra-op threads; more than 1 is slower for hosts this small.
         sizes: How much to measure.
+        lessons: How students are taught.
         env: What the world changes, and the observation that is read.
     """
 
@@ -54,6 +56,7 @@ class Args:
     out: Path = Path("runs/demand")
     threads: int = 1
     sizes: Sizes = field(default_factory=Sizes)
+    lessons: Lessons = field(default_factory=Lessons)
     env: GrowthConfig = field(default_factory=lambda: GrowthConfig(image_size=8, observation="minimal"))
 
     def __post_init__(self) -> None:
@@ -80,44 +83,34 @@ class Args:
         return self.out / f"plans-{self.config.family}"
 
 
-def main(argv: list[str]) -> int:
-    """Run the recipe; return the exit status."""
-    try:
-        args = tyro.cli(Args, args=argv, description=__doc__, config=(tyro.conf.AvoidSubcommands,))
-        torch.set_num_threads(args.threads)
-        claim(args.folder, args.sizes, args.config)
-        claim(args.plans_folder, args.sizes, args.free)
-        try:
-            measure(args, argv)
-        except KeyboardInterrupt:
-            console.print("\nstopped; the same command goes on from here")
-            return 130
-    except TamiyoError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+def run(args: Args, argv: list[str]) -> None:
+    """Measure what is missing, and report."""
+    claim(args.folder / "settings.json", args.sizes, args.config)
+    claim(args.plans_folder / "settings.json", args.sizes, args.free)
+    if args.lessons.episodes:
+        claim(args.folder / "lessons.json", args.lessons)
+    measure(args, argv)
 
 
-def claim(folder: Path, sizes: Sizes, config: GrowthConfig) -> None:
-    """Note what decides the numbers of a folder beside them.
+def claim(path: Path, *decisive: Sizes | GrowthConfig | Lessons) -> None:
+    """Note what decides the numbers of a folder beside them, in a file of their own.
 
     Raises:
         RunFolderError: the folder holds a study of other settings.
     """
-    decisive = {"sizes": dataclasses.asdict(sizes), "env": dataclasses.asdict(config)}
-    path, wanted = folder / "settings.json", json.loads(json.dumps(decisive))
+    wanted = json.loads(json.dumps({NAMES[type(item)]: dataclasses.asdict(item) for item in decisive}))
     if not path.exists():
         write_json(path, wanted)
     elif json.loads(path.read_text()) != wanted:
-        raise RunFolderError(f"{folder} holds a study with other settings; choose another --out or remove it")
+        raise RunFolderError(f"{path.parent} holds a study with other settings; choose another --out or remove it")
 
 
 def measure(args: Args, argv: list[str]) -> None:
     """Measure what is missing, write the tables, the picture and the page, and show the page."""
     config = args.config
-    with progress_display(console, "episodes") as show:
-        measured = Study(config, args.free, args.sizes, (args.folder, args.plans_folder), show).run()
-    rows, found = readability(measured.log, measured.readings), demand(measured.played)
+    with cli.progress_display(console, "episodes") as show:
+        measured = Study(config, args.free, args.sizes, args.lessons, (args.folder, args.plans_folder), show).run()
+    rows, found = readability(measured.log, measured.readings), demand(measured.played, measured.students)
     write_rows(args.folder / "readability.csv", rows, READABILITY_COLUMNS)
     write_rows(args.folder / "demand.csv", demand_rows(found, args.world, config.observation), DEMAND_COLUMNS)
     draw_demand(found, rows, f"{args.world}, {config.observation}", args.folder / "demand.png")
@@ -134,6 +127,9 @@ def measure(args: Args, argv: list[str]) -> None:
     console.print(Markdown(page))
     console.print(f"  {args.folder / 'README.md'}", soft_wrap=True)
 
+
+STOPPED = "stopped; the same command goes on from here"
+main = partial(cli.main, Args, run, __doc__, stopped=STOPPED)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -15,6 +15,7 @@ from tests.recipes.loading import load_recipe
 TOY = [
     *("--world", "duds-keep1", "--sizes.tuning-hosts", "8", "--sizes.log-episodes", "16", "--sizes.hosts", "8"),
     *("--sizes.n-envs", "8", "--env.image-size", "8", "--env.episode-steps", "10", "--env.observation", "minimal"),
+    *("--lessons.episodes", "8", "--lessons.seeds", "1", "--lessons.hidden-size", "16"),
     *("--env.training.images-per-step", "32", "--env.splits.train", "64", "--env.splits.val", "16"),
     *("--env.splits.test", "32", "--env.splits.reward", "16", "--env.blueprints", "norm", "wide", "--env.sites", "0"),
 ]
@@ -60,6 +61,11 @@ def test_a_study_leaves_a_page_a_picture_and_tidy_tables(measured):
     assert {name: found[name] for name in names} == pytest.approx(mean, abs=1e-4)
     one, history = READERS.values()
     assert found["episode so far over one observation"] == pytest.approx(mean[history] - mean[one], abs=1e-4)
+    taught = rows(folder / "students.csv")
+    assert [row["controller"] for row in taught] == ["student mlp 0"] * 8 + ["student lstm 0"] * 8
+    assert {tuple(row["host"] for row in taught[first : first + 8]) for first in (0, 8)} == hosts
+    mlp, lstm = (sum(float(row["final_accuracy"]) for row in taught[first : first + 8]) / 8 for first in (0, 8))
+    assert found["students: lstm over mlp"] == pytest.approx(lstm - mlp, abs=1e-4)
     read = rows(folder / "readability.csv")
     assert {(row["fact"], row["view"]) for row in read} == {
         (fact, view) for fact in ("deficit", "good seed") for view in ("one observation", "episode so far")

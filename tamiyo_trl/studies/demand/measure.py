@@ -14,15 +14,18 @@ from pathlib import Path
 
 import numpy as np
 from tensordict.nn import TensorDictModuleBase
+from torchrl.envs import TransformedEnv
 
 from tamiyo_trl import keys
 from tamiyo_trl.envs import GrowthConfig, GrowthEnv
 from tamiyo_trl.errors import ConfigError
-from tamiyo_trl.evaluation.rollout import Episode, rollout_episodes
+from tamiyo_trl.evaluation.rollout import Episode, evaluate, rollout_episodes
+from tamiyo_trl.policies import ActorCritic
 from tamiyo_trl.studies.demand.knowledge import BAD, Either, Ignorant, Knowledge, Known
 from tamiyo_trl.studies.demand.plans import NEVER, PlanTable, schedule, search
 from tamiyo_trl.studies.demand.readings import FACTS, VIEWS, Log, Reader, Reading, fit_reading
 from tamiyo_trl.studies.demand.scripts import Script, Wanderer
+from tamiyo_trl.studies.demand.students import MEMORIES, Lessons, student_name, teach
 from tamiyo_trl.studies.demand.table import Played, PlayedTable
 
 Show = Callable[[int, int, str], None]
@@ -43,7 +46,7 @@ class Sizes:
         log_episodes: Episodes that readings are fitted on.
         hosts: Held-out hosts that every script meets.
         n_envs: Hosts in lockstep; divides each of the others.
-        seed: Root seed of the tuning hosts; logs, waits and held-out hosts take the next three.
+        seed: Root seed of the tuning hosts; logs, waits, held-out hosts and lessons take the next four.
         kinds: Blueprints that plans are made of; none given takes all.
     """
 
@@ -62,12 +65,21 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Measured:
-    """All that was measured of a world: the plans it allows, the log, the readings by (fact, view), the scripts."""
+    """All that was measured of a world.
+
+    Attributes:
+        plans: Those that it allows.
+        log: What readings were fitted on.
+        readings: By (fact, view).
+        played: The scripts' episodes.
+        students: The students' episodes, on the same hosts.
+    """
 
     plans: PlanTable
     log: Log
     readings: dict[tuple[str, str], Reading]
     played: PlayedTable
+    students: PlayedTable
 
 
 class Study:
@@ -77,14 +89,21 @@ class Study:
         config: The world (see `worlds.make_world`).
         free: The world that plans are measured in (see `worlds.free_world`).
         sizes: How much to measure.
+        lessons: How students are taught.
         folders: Where its own results go, and the plans that worlds of one family share.
         show: Told how many episodes are played, of how many, and what is played.
     """
 
     def __init__(
-        self, config: GrowthConfig, free: GrowthConfig, sizes: Sizes, folders: tuple[Path, Path], show: Show
+        self,
+        config: GrowthConfig,
+        free: GrowthConfig,
+        sizes: Sizes,
+        lessons: Lessons,
+        folders: tuple[Path, Path],
+        show: Show,
     ) -> None:
-        self.config, self.free, self.sizes = config, free, sizes
+        self.config, self.free, self.sizes, self.lessons = config, free, sizes, lessons
         self.folder, plans = folders
         self._show, self._plans_path = show, plans / "plans.csv"
         self._done = 0
@@ -98,7 +117,30 @@ class Study:
         played = PlayedTable(self.folder / "scripts.csv")
         for name in (*BOUNDS, *READERS.values()):
             self._kept(played, self.sizes.hosts, 3, name, self._controller(name, table, readings))
-        return Measured(table, log, readings, played)
+        return Measured(table, log, readings, played, self._students(table))
+
+    def _students(self, table: PlanTable) -> PlayedTable:
+        """Return the episodes of students of both memories, each taught by the script that knows both facts."""
+        examined = PlayedTable(self.folder / "students.csv")
+        script = Script(self.config, table, Known(self.config))
+        for seed in range(self.lessons.seeds if self.lessons.episodes else 0):
+            for memory in MEMORIES:
+                name = student_name(memory, seed)
+                if not examined.of(name):
+                    self._show(self._done, self._done + self.lessons.episodes, f"teaching {name}")
+                    env = GrowthEnv(self.config, self.sizes.n_envs, self.sizes.seed + 4)
+                    student = teach(env, memory, script, self.lessons, seed)
+                    self._done += self.lessons.episodes
+                    self._examine(examined, name, student)
+        return examined
+
+    def _examine(self, table: PlayedTable, name: str, student: ActorCritic) -> None:
+        """Play a student on the hosts that every script met."""
+        hosts = self.sizes.hosts
+        env = GrowthEnv(self.config, self.sizes.n_envs, self.sizes.seed + 3)
+        self._show(self._done, self._done + hosts, name)
+        table.add(name, evaluate(TransformedEnv(env, student.transforms()), student.policy, hosts))
+        self._done += hosts
 
     def _controller(
         self, name: str, table: PlanTable, readings: dict[tuple[str, str], Reading]

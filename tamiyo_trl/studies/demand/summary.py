@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +11,12 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from tamiyo_trl.evaluation.statistics import Estimate, estimate, paired
 from tamiyo_trl.studies.demand.measure import BOTH, BOUNDS, READERS
 from tamiyo_trl.studies.demand.readings import Log, Reading
-from tamiyo_trl.studies.demand.table import PlayedTable
+from tamiyo_trl.studies.demand.students import MEMORIES
+from tamiyo_trl.studies.demand.table import Played, PlayedTable
 
 REGRET, INFORMED = "episode so far over one observation", "both facts known over the episode so far"
 DEMAND_COLUMNS = ("world", "observation", "quantity", "mean", "low", "high", "n")
+GAP = "students: lstm over mlp"
 READABILITY_COLUMNS = ("fact", "view", "model", "at", "rows", "accuracy", "auc", "log_loss")
 
 
@@ -25,23 +28,26 @@ class Demand:
         accuracy: Mean final accuracy of each script on the held-out hosts, with interval.
         regret: What acting on the episode so far earns over acting on one observation, paired by host.
         informed: What knowing both facts earns over the best reading of the episode so far, paired by host.
-        work: Seeds planted, kept and culled per episode, of each script.
+        work: Seeds planted, kept and culled per episode, of each script and student.
+        students: Mean final accuracy of each student on the same hosts; empty where none was taught.
+        gap: What students with a memory (lstm) reach over those without (mlp), means over seeds paired by host.
     """
 
     accuracy: dict[str, Estimate]
     regret: Estimate
     informed: Estimate
     work: dict[str, tuple[float, float, float]]
+    students: dict[str, Estimate]
+    gap: Estimate | None
 
 
-def demand(played: PlayedTable) -> Demand:
-    """Return what the scripts' episodes say."""
+def demand(played: PlayedTable, students: PlayedTable) -> Demand:
+    """Return what the scripts' and the students' episodes say."""
     names = (*BOUNDS, *READERS.values())
     final = {name: [row.final_accuracy for row in played.of(name)] for name in names}
     one, history = READERS.values()
-    work = {}
-    for name in names:
-        rows = played.of(name)
+    work, taught = {}, {name: students.of(name) for name in dict.fromkeys(row.controller for row in students.rows)}
+    for name, rows in ({name: played.of(name) for name in names} | taught).items():
         counts = np.array([[row.germinated, row.fossilized, row.culled] for row in rows]).mean(0)
         work[name] = (float(counts[0]), float(counts[1]), float(counts[2]))
     return Demand(
@@ -49,12 +55,26 @@ def demand(played: PlayedTable) -> Demand:
         regret=paired(final[history], final[one]),
         informed=paired(final[BOTH], final[history]),
         work=work,
+        students={name: estimate([row.final_accuracy for row in rows]) for name, rows in taught.items()},
+        gap=_gap(taught),
     )
+
+
+def _gap(taught: Mapping[str, Sequence[Played]]) -> Estimate | None:
+    """Return lstm - mlp by host, each the mean over its students; None where none was taught."""
+    if not taught:
+        return None
+    without, with_memory = (
+        np.mean([[row.final_accuracy for row in rows] for name, rows in taught.items() if f" {memory} " in name], 0)
+        for memory in MEMORIES
+    )
+    return paired(with_memory.tolist(), without.tolist())
 
 
 def demand_rows(found: Demand, world: str, observation: str) -> list[dict[str, object]]:
     """Return the demand as a tidy table: a row for each script's accuracy and for both differences, in fractions."""
-    values = found.accuracy | {REGRET: found.regret, INFORMED: found.informed}
+    values = found.accuracy | {REGRET: found.regret, INFORMED: found.informed} | found.students
+    values |= {GAP: found.gap} if found.gap else {}
     return [
         {
             "world": world,
