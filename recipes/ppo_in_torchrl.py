@@ -28,7 +28,7 @@ from torchrl.objectives import ClipPPOLoss
 from torchrl.objectives.value import GAE
 
 from tamiyo_trl.envs import GrowthConfig, GrowthEnv, RecallEnv
-from tamiyo_trl.policies import ActionCode, MaskedHeads
+from tamiyo_trl.policies import Heads, MaskedHeads
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Args:
     seed: int = 0
 
 
-def make_policy(features: int, action: ActionCode, hidden: int) -> ProbabilisticTensorDictSequential:
+def make_policy(features: int, action: Heads, hidden: int) -> ProbabilisticTensorDictSequential:
     """Return observation [E, F] -> encoder -> LSTM -> value and logits -> masked heads, an exact joint distribution."""
     encoder = nn.Sequential(nn.Linear(features, hidden), nn.ReLU())
     value = nn.Sequential(nn.Linear(hidden, hidden // 2), nn.ReLU(), nn.Linear(hidden // 2, 1))
@@ -140,7 +140,7 @@ def main(args: Args) -> None:
     else:
         env = GrowthEnv(GrowthConfig(image_size=8), n_envs=args.envs, seed=args.seed)
     nvec = env.full_action_spec_unbatched["action"].nvec
-    policy = make_policy(env.observation_spec["observation"].shape[-1], ActionCode(tuple(nvec.tolist())), args.hidden)
+    policy = make_policy(env.observation_spec["observation"].shape[-1], Heads(tuple(nvec.tolist())), args.hidden)
     # InitTracker marks an episode's first step; the primer holds the zeros that the LSTM starts from there.
     env = TransformedEnv(env, Compose(InitTracker(), policy[1].make_tensordict_primer(), RewardSum()))
     frames = args.envs * args.steps

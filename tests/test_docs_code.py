@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,29 +46,3 @@ def test_a_sample_of_the_buffer_is_whole_slices(page):
 def test_the_logger_holds_every_update(page):
     (written,) = Path(page["logger"].log_dir).rglob("episode/return.csv")
     assert len(written.read_text().splitlines()) == 2
-
-
-@pytest.mark.slow
-def test_workers_of_wrapped_makers_collect_whole_rows_with_states(tmp_path):
-    """As a script, because workers import the module that their makers come from."""
-    blocks = BLOCK.findall((ROOT / "docs" / "torchrl.md").read_text())
-    (makers,) = (block for block in blocks if "growth_env_makers" in block)
-    script = tmp_path / "workers.py"
-    script.write_text(
-        "from torchrl.envs import TransformedEnv\nfrom tamiyo_trl.policies import make_actor_critic\n"
-        "from tamiyo_trl.envs import GrowthEnv\n"
-        + makers
-        + """
-if __name__ == "__main__":
-    config = GrowthConfig(image_size=8, episode_steps=6)
-    ac = make_actor_critic(GrowthEnv(config, n_envs=1), hidden_size=8, encoder_size=8)
-    collector = collect_in_two_processes(config, ac, n_envs=2)
-    batch = next(iter(collector))
-    ac.check_batch(batch)
-    print(batch.numel())
-    collector.shutdown()
-"""
-    )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split()[-1] == "12"

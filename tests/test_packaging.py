@@ -66,7 +66,9 @@ def test_wheel_misses_nothing_and_leaks_nothing(wheel):
         str(path.relative_to(ROOT)) for path in (ROOT / "tamiyo_trl").rglob("*.py") if "transforms" not in path.parts
     }
     sources |= {f"tamiyo_trl/{path.relative_to(ROOT)}" for path in (ROOT / "transforms").rglob("*.py")}
-    assert held == sources | {"tamiyo_trl/py.typed"}
+    shipped = {str(path.relative_to(ROOT)) for path in (ROOT / "tamiyo_trl/grow/controllers").glob("*-*.*")}
+    assert len(shipped) >= 2
+    assert held == sources | shipped | {"tamiyo_trl/py.typed"}
 
 
 @pytest.mark.slow

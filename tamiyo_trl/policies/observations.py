@@ -96,7 +96,7 @@ def check_autoreset(env: EnvBase) -> None:
     """
     while isinstance(env, TransformedEnv):
         env = env.base_env
-    metadata = getattr(getattr(env, "_env", None), "metadata", None) or {}
+    metadata = getattr(vars(env).get("_env"), "metadata", None) or {}
     mode = metadata.get("autoreset_mode") if isinstance(metadata, Mapping) else None
     if getattr(mode, "name", "") == "NEXT_STEP":
         raise SpecError(

@@ -129,7 +129,8 @@ def test_a_mask_overwritten_in_place_is_named():
 def test_a_mask_dropped_between_collection_and_update_is_named():
     actor_critic = make_policy()
     rows = collect(actor_critic, make_env(actor_critic), 30)
-    rows["action_mask"] = torch.ones_like(rows["action_mask"])
+    for place in (rows, rows["next"]):
+        place["action_mask"] = torch.ones_like(place["action_mask"])
     report = compare(actor_critic, rows, 8, 1e-4)
     assert report.cause is Cause.LOST_MASK
     with pytest.raises(RatioError, match="lost mask"):

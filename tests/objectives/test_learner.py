@@ -174,7 +174,9 @@ def test_statistics_of_observations_are_frozen_during_the_update_and_renewed_aft
     handle.remove()
     assert set(seen) == {0.0}
     assert float(normaliser.count) == batch.numel()
-    assert torch.allclose(normaliser.mean, batch["observation"].flatten(0, 1).mean(0), atol=1e-5)
+    assert torch.allclose(
+        normaliser.mean, batch["observation"].flatten(0, 1).mean(0, dtype=normaliser.mean.dtype), atol=1e-5
+    )
 
 
 def test_three_non_finite_steps_in_a_row_stop_with_what_was_not_finite_and_change_nothing():

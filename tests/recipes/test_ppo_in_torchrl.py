@@ -13,7 +13,7 @@ from torchrl.envs import Compose, ExplorationType, InitTracker, RewardSum, Trans
 from tamiyo_trl.envs import RecallEnv
 from tamiyo_trl.envs.recall import RecallConfig
 from tamiyo_trl.objectives import PPOConfig, PPOLearner
-from tamiyo_trl.policies import ActionCode, ActorCritic, make_actor_critic
+from tamiyo_trl.policies import ActorCritic, Heads, make_actor_critic
 from tests.recipes.loading import load_recipe
 
 HIDDEN, ENVS, STEPS, SLICE_LEN = 8, 6, 12, 4
@@ -28,7 +28,7 @@ def recipe() -> ModuleType:
 def spread_policy(recipe: ModuleType):
     """Return the recipe's policy with weights far enough apart for ratios and gradients to mean something."""
     torch.manual_seed(0)
-    policy = recipe.make_policy(8, ActionCode((2, 3, 3)), HIDDEN)
+    policy = recipe.make_policy(8, Heads((2, 3, 3)), HIDDEN)
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter += 0.3 * torch.randn(parameter.shape)
