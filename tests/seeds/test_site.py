@@ -37,7 +37,7 @@ def test_without_a_seed_it_is_the_identity_itself() -> None:
 @pytest.mark.parametrize(("name", "form"), FACTORIES)
 def test_an_incubating_seed_learns_and_changes_no_bit_of_its_host(name: str, form: str) -> None:
     # The same network twice, one with a seed in the incubator: same logits, same gradients of the host, bit for bit.
-    torch.manual_seed(3)  # a gate whose hidden units are all dead would learn nothing
+    torch.manual_seed(0)  # a gate whose hidden units are all dead would learn nothing
     bare = make_net()
     grown = copy.deepcopy(bare)
     site = grown.site0 if form == "map" else grown.site2
