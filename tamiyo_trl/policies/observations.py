@@ -66,9 +66,8 @@ def _features(entries: Entries, key: str, batch: torch.Size) -> int:
     shape = tuple(spec.shape[len(batch) :])
     if len(shape) > 1:
         raise SpecError(
-            f"observation {key!r} has trailing shape {shape}: a flat vector (F,) is needed; an image needs an encoder "
-            "of its own: make_actor_critic(env, encoder=TensorDictModule(net, "
-            f"in_keys=[{key!r}], out_keys=['features']))"
+            f"observation {key!r} has trailing shape {shape}: a flat vector (F,) is needed; flatten it "
+            "(torchrl.envs.FlattenObservation), or show the features of an encoder of your own in its place"
         )
     if len(shape) != 1 or shape[0] < 1:
         raise SpecError(

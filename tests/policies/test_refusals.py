@@ -57,7 +57,7 @@ def changed(**entries: object) -> ZooEnv:
         ({"action": Categorical(4, shape=(3, 2, 2))}, r"trailing shape \(2, 2\) cannot be served"),
         ({"observation": Unbounded(shape=(3, 8, 8))}, r"'observation' has trailing shape \(8, 8\)"),
         ({"observation": Unbounded(shape=(3,))}, r"'observation' has trailing shape \(\)"),
-        ({"observation": Unbounded(shape=(3, 84, 84, 3), dtype=torch.uint8)}, "encoder=TensorDictModule"),
+        ({"observation": Unbounded(shape=(3, 84, 84, 3), dtype=torch.uint8)}, "FlattenObservation"),
         (
             {"action_mask": Binary(shape=(3, 5), dtype=torch.bool)},
             r"'action_mask' has trailing shape \(5,\).*need \(4,\)",
