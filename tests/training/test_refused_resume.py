@@ -46,3 +46,17 @@ def test_a_resume_with_other_hosts_is_refused_by_name_and_leaves_the_tables_alon
     assert table.read_bytes() == before
     run(HOSTS, tmp_path, updates=2, resume=True)
     assert b"rows that" not in table.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"family": "single"}, "family = 'mixed', these have 'single'"),
+        ({"task": "templates"}, "task = 'digits', these have 'templates'"),
+        ({"episode_steps": 16}, "episode_steps = 8, these have 16"),
+    ],
+)
+def test_every_setting_that_makes_other_hosts_is_named(tmp_path, change, said):
+    run(HOSTS, tmp_path, updates=1)
+    with pytest.raises(CheckpointError, match=said):
+        run(dataclasses.replace(HOSTS, **change), tmp_path, updates=2, resume=True)
