@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -22,10 +23,10 @@ from tests.grow.nets import make_net, train_one_epoch, validate
 EPOCHS = 12
 
 
-def work(rank: int, folder: Path) -> None:
+def work(rank: int, folder: Path, port: int) -> None:
     """Train on data of one's own, with a random controller, and write what came of it."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     net = make_net()
     wrapped = DistributedDataParallel(net)
     optimizer = SGD(net.parameters(), lr=0.05, momentum=0.9)
@@ -54,13 +55,26 @@ def work(rank: int, folder: Path) -> None:
         "weights": [float(p.double().sum()) for p in net.parameters()],
     }
     (folder / f"{rank}.json").write_text(json.dumps(told))
+    dist.barrier()  # who leaves first would take the meeting place with him
     dist.destroy_process_group()
 
 
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.mark.slow
 def test_all_processes_act_alike_and_train_one_model(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.grow.test_distributed"]
-    workers = [subprocess.Popen([*command, str(rank), str(tmp_path)], env=dict(os.environ)) for rank in range(2)]
-    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    where = [str(tmp_path), str(free_port())]
+    workers = [subprocess.Popen([*command, str(rank), *where], env=dict(os.environ)) for rank in range(2)]
+    try:
+        assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    finally:
+        for worker in workers:
+            worker.kill()
     told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert "give the Grower the model inside" in told[0]["refused"]
     assert told[0]["losses"] != told[1]["losses"]
@@ -72,4 +86,4 @@ def test_all_processes_act_alike_and_train_one_model(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    work(int(sys.argv[1]), Path(sys.argv[2]))
+    work(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
